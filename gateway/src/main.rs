@@ -1,0 +1,2 @@
+//! The `moteseal` program.
+fn main() {}

@@ -1,0 +1,3 @@
+#![doc = "Moteseal."]
+#![no_std]
+#![forbid(unsafe_code)]
