@@ -1,3 +1,8 @@
 #![doc = "Moteseal."]
 #![no_std]
 #![forbid(unsafe_code)]
+
+pub mod entropy;
+pub mod error;
+pub mod keys;
+pub mod number;

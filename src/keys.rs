@@ -1,0 +1,252 @@
+//! The key schedule: HKDF-SHA-256 (RFC 5869) and every label of the protocol, in one table. Secrets are
+//! newtypes that are wiped when dropped and that no formatter shows. SPEC section 4.
+//!
+//! ```text
+//! fleet key, rotation root          (offline, optional)
+//!   device key(g)  rotation key     (flashed)
+//!     hello key  floor key(floor)  up key || down key  device key(g + 1)
+//! ```
+
+use core::fmt;
+
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::number::{DeviceId, Epoch, Generation, Salt, ServerSalt};
+
+/// Length in bytes of every key.
+pub const KEY_LEN: usize = 32;
+
+/// The one suite of version 1: ChaCha20-Poly1305 (RFC 8439) with HKDF-SHA-256 (RFC 5869).
+pub const SUITE: u8 = 1;
+
+mod label {
+    pub(super) const FLEET: &[u8] = b"moteseal/1 fleet";
+    pub(super) const FLEET_DEVICE: &[u8] = b"device";
+    pub(super) const FLEET_ROTATION: &[u8] = b"moteseal/1 fleet rotation";
+    pub(super) const FLEET_ROTATION_DEVICE: &[u8] = b"rotation";
+    pub(super) const HELLO: &[u8] = b"moteseal/1 hello";
+    pub(super) const FLOOR: &[u8] = b"moteseal/1 floor";
+    pub(super) const SESSION: &[u8] = b"moteseal/1 session";
+    pub(super) const SALT: &[u8] = b"moteseal/1 salt";
+    pub(super) const ROTATE_PROOF: &[u8] = b"moteseal/1 r";
+    pub(super) const ROTATE: &[u8] = b"moteseal/1 rotate";
+}
+
+/// Declares a 32-byte secret: wiped on drop, shown by no formatter, compared in constant time.
+macro_rules! secret {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Zeroize, ZeroizeOnDrop)]
+        pub struct $name([u8; KEY_LEN]);
+
+        impl $name {
+            /// Takes over 32 secret bytes.
+            pub const fn new(bytes: [u8; KEY_LEN]) -> Self {
+                Self(bytes)
+            }
+
+            /// The secret itself, for the code that must write it to protected storage.
+            pub const fn expose(&self) -> &[u8; KEY_LEN] {
+                &self.0
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!(stringify!($name), "(..)"))
+            }
+        }
+
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                self.0.ct_eq(&other.0).into()
+            }
+        }
+
+        impl Eq for $name {}
+    };
+}
+
+secret! {
+    /// The secret of a fleet from which device keys may be derived, 32 bytes.
+    FleetKey
+}
+secret! {
+    /// The secret of a fleet from which rotation keys may be derived, 32 bytes; best kept offline.
+    RotationRoot
+}
+secret! {
+    /// The key that one device shares with its server in one generation, 32 uniform bytes.
+    DeviceKey
+}
+secret! {
+    /// The key that proves a rotation to one device and is used for nothing else, 32 uniform bytes.
+    RotationKey
+}
+secret! {
+    /// A key of the AEAD: for one purpose and one direction, 32 bytes.
+    AeadKey
+}
+
+/// The two keys of one session.
+#[derive(Clone, Debug)]
+pub struct SessionKeys {
+    /// Protects what the device sends.
+    pub up: AeadKey,
+    /// Protects what the server sends.
+    pub down: AeadKey,
+}
+
+impl FleetKey {
+    /// `device_key(g)` of a device of this fleet.
+    pub fn device_key(&self, generation: Generation, device_id: DeviceId) -> DeviceKey {
+        let info = [label::FLEET_DEVICE, &[generation.number()], device_id.as_bytes()];
+        DeviceKey(extract_and_expand(label::FLEET, &self.0, &info))
+    }
+}
+
+impl RotationRoot {
+    /// `rotation_key` of a device of this fleet.
+    pub fn rotation_key(&self, device_id: DeviceId) -> RotationKey {
+        let info = [label::FLEET_ROTATION_DEVICE, device_id.as_bytes().as_slice()];
+        RotationKey(extract_and_expand(label::FLEET_ROTATION, &self.0, &info))
+    }
+}
+
+impl DeviceKey {
+    /// The key of this device's Hellos.
+    pub fn hello_key(&self, device_id: DeviceId) -> AeadKey {
+        AeadKey(expand(&self.0, &[label::HELLO, &[SUITE], device_id.as_bytes()]))
+    }
+
+    /// The key of the Floor that says `floor`.
+    pub fn floor_key(&self, device_id: DeviceId, floor: Epoch) -> AeadKey {
+        AeadKey(expand(&self.0, &[label::FLOOR, &[SUITE], device_id.as_bytes(), floor.as_bytes()]))
+    }
+
+    /// The keys of one session, which depend on something fresh from either side.
+    pub fn session_keys(
+        &self,
+        device_id: DeviceId,
+        epoch: Epoch,
+        salt: Salt,
+        server_salt: ServerSalt,
+    ) -> SessionKeys {
+        let info =
+            [label::SESSION, &[SUITE], device_id.as_bytes(), epoch.as_bytes(), &salt.0, &server_salt.0];
+        let mut okm: [u8; 2 * KEY_LEN] = expand(&self.0, &info);
+        let mut keys = SessionKeys { up: AeadKey([0; KEY_LEN]), down: AeadKey([0; KEY_LEN]) };
+        let (up, down) = okm.split_at(KEY_LEN);
+        keys.up.0.copy_from_slice(up);
+        keys.down.0.copy_from_slice(down);
+        okm.zeroize();
+        keys
+    }
+
+    /// The salt of a Hello of a device without an RNG.
+    pub fn salt(&self, epoch: Epoch) -> Salt {
+        Salt(expand(&self.0, &[label::SALT, epoch.as_bytes()]))
+    }
+}
+
+/// The secret of one rotation, which the server makes and proves with the rotation key: 32 bytes.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct RotationSecret([u8; KEY_LEN]);
+
+/// Half of a [`RotationSecret`]: random bytes, then their proof.
+const PROOF_LEN: usize = 16;
+
+impl RotationSecret {
+    /// What stands in a *rotate* message, or in a journal.
+    pub const fn from_bytes(bytes: [u8; KEY_LEN]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes for a *rotate* message, or for a journal.
+    pub const fn expose(&self) -> &[u8; KEY_LEN] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for RotationSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RotationSecret(..)")
+    }
+}
+
+impl RotationKey {
+    /// The secret for the rotation to generation `next`, from 16 random bytes.
+    pub fn rotation_secret(
+        &self,
+        next: Generation,
+        device_id: DeviceId,
+        random: &[u8; PROOF_LEN],
+    ) -> RotationSecret {
+        let mut secret = RotationSecret([0; KEY_LEN]);
+        let (head, tail) = secret.0.split_at_mut(PROOF_LEN);
+        head.copy_from_slice(random);
+        for (to, from) in tail.iter_mut().zip(self.proof(next, device_id, random)) {
+            *to = from;
+        }
+        secret
+    }
+
+    /// Whether `secret` was made under this rotation key for this device and generation.
+    pub fn proves(&self, secret: &RotationSecret, next: Generation, device_id: DeviceId) -> bool {
+        let (head, tail) = secret.0.split_at(PROOF_LEN);
+        let proof = self.proof(next, device_id, head);
+        proof.get(..PROOF_LEN).is_some_and(|proof| bool::from(proof.ct_eq(tail)))
+    }
+
+    /// `device_key(next)`, which the old device key has no part in.
+    pub fn next_device_key(
+        &self,
+        secret: &RotationSecret,
+        next: Generation,
+        device_id: DeviceId,
+    ) -> DeviceKey {
+        let info = [label::ROTATE, &[SUITE, next.number()], device_id.as_bytes()];
+        DeviceKey(extract_and_expand(&self.0, &secret.0, &info))
+    }
+
+    fn proof(&self, next: Generation, device_id: DeviceId, random: &[u8]) -> [u8; KEY_LEN] {
+        let message = [label::ROTATE_PROOF, &[SUITE, next.number()], device_id.as_bytes(), random];
+        hmac(&self.0, &message)
+    }
+}
+
+/// HKDF-Expand from a key that is uniform already (RFC 5869, 3.3).
+fn expand<const L: usize>(prk: &[u8; KEY_LEN], info: &[&[u8]]) -> [u8; L] {
+    // Both calls fail on lengths only: a PRK under 32 bytes, more than 255 blocks out. Neither can be.
+    const { assert!(L <= 255 * KEY_LEN) };
+    let mut okm = [0; L];
+    if let Ok(hkdf) = Hkdf::<Sha256>::from_prk(prk) {
+        let _ = hkdf.expand_multi_info(info, &mut okm);
+    }
+    okm
+}
+
+/// HKDF with Extract, for input that may not be uniform.
+fn extract_and_expand(salt: &[u8], ikm: &[u8; KEY_LEN], info: &[&[u8]]) -> [u8; KEY_LEN] {
+    let mut okm = [0; KEY_LEN];
+    let _ = Hkdf::<Sha256>::new(Some(salt), ikm).expand_multi_info(info, &mut okm);
+    okm
+}
+
+fn hmac(key: &[u8; KEY_LEN], message: &[&[u8]]) -> [u8; KEY_LEN] {
+    // An array of 64 bytes, the block size, is the one form of key whose set-up cannot fail by its type.
+    let mut block = [0; 64];
+    if let Some(head) = block.get_mut(..KEY_LEN) {
+        head.copy_from_slice(key);
+    }
+    let mut mac = Hmac::<Sha256>::new(&block.into());
+    block.zeroize();
+    for part in message {
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
+}
