@@ -39,3 +39,92 @@ error! {
         Stuck => "the random number generator gave all zeros or all ones; it is not running",
     }
 }
+
+/// The tag does not verify: the datagram was not sealed under this key, or was changed. Nothing of why is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Inauthentic;
+
+impl fmt::Display for Inauthentic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the tag does not verify")
+    }
+}
+
+impl core::error::Error for Inauthentic {}
+
+error! {
+    /// Why bytes are not a datagram of version 1: the sender's fault, drop them (SPEC section 3).
+    ParseError {
+        Length => "shorter or longer than a datagram of its type can be",
+        Version => "not version 1",
+        ReservedBit => "a bit is set that version 1 does not define",
+        ConfirmWithoutFullNumber => "it asks for an acknowledgement with a shortened number",
+    }
+}
+
+error! {
+    /// Why a sequence number cannot be delivered (SPEC section 6).
+    NotFresh {
+        Repeat => "this number has been seen",
+        TooOld => "this number lies left of the replay window",
+    }
+}
+
+error! {
+    /// Why a datagram that is authentic makes no sense: a fault in the peer's code. Its number is used up,
+    /// nothing of it is delivered or acknowledged (SPEC section 7).
+    Malformed {
+        ShortAck => "the acknowledgement block is cut short",
+        AckOfUnsent => "it acknowledges a number that was never sent",
+        EmptyControl => "a control message without a kind",
+        ControlLength => "a control message of the wrong length",
+        WrongDirection => "a control message from the wrong side",
+        ConfirmedClose => "a close that asks for an acknowledgement",
+        GenerationZero => "a rotation to generation 0",
+        UnprovenRotation => "a rotation that the rotation key does not prove",
+    }
+}
+
+error! {
+    /// Why nothing could be protected: the caller's fault, or the session's end.
+    ProtectError {
+        BufferTooShort => "the output buffer is too short; see the overheads in `wire`",
+        NumbersUsedUp => "all numbers of this session are used up; a new session must be opened",
+    }
+}
+
+error! {
+    /// Why a Reset does not end the session (SPEC section 5).
+    ResetError {
+        NeverSent => "it answers a number that was never sent",
+        Acknowledged => "it answers a number that is acknowledged",
+        Inauthentic => "its tag does not verify",
+    }
+}
+
+/// Why a Data is not delivered (SPEC sections 3, 6 and 7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// The tag does not verify.
+    Inauthentic,
+    /// The number has been seen.
+    Replayed,
+    /// The number lies left of the replay window.
+    TooOld,
+    /// It is authentic and makes no sense.
+    Malformed(Malformed),
+}
+
+impl fmt::Display for VerifyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inauthentic => Inauthentic.fmt(f),
+            Self::Replayed => NotFresh::Repeat.fmt(f),
+            Self::TooOld => NotFresh::TooOld.fmt(f),
+            Self::Malformed(malformed) => malformed.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for VerifyError {}

@@ -2,7 +2,13 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod aead;
+pub mod control;
+pub mod delivery;
 pub mod entropy;
 pub mod error;
 pub mod keys;
 pub mod number;
+pub mod replay;
+pub mod session;
+pub mod wire;
