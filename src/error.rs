@@ -128,3 +128,13 @@ impl fmt::Display for VerifyError {
 }
 
 impl core::error::Error for VerifyError {}
+
+error! {
+    /// Why bytes are not a record, or a record cannot be changed so (SPEC section 7).
+    RecordError {
+        Length => "the record is shorter or longer than a record is",
+        Version => "the record was written by another version",
+        Field => "a field of the record has a value that is never written",
+        LastGeneration => "generation 255 is the last; the device must be provisioned anew",
+    }
+}

@@ -9,6 +9,7 @@ pub mod entropy;
 pub mod error;
 pub mod keys;
 pub mod number;
+pub mod record;
 pub mod replay;
 pub mod session;
 pub mod wire;

@@ -11,7 +11,7 @@ use crate::wire::AckBlock;
 
 /// How many sequence numbers the replay window of a session covers.
 pub const WINDOW_WIDTH: u16 = 64;
-/// How many epochs below the newest the window of a device's Hellos covers.
+/// How many epochs the window of a device's Hellos covers, the newest counted.
 pub const EPOCH_WINDOW_WIDTH: u64 = 32;
 
 /// The verified sequence numbers of one direction, 64 wide. Seen and acknowledgeable are two bits: a number
@@ -145,6 +145,14 @@ impl Acknowledged {
         }
     }
 
+    /// Whether `number` is known to be acknowledged.
+    pub const fn contains(&self, number: SequenceNumber) -> bool {
+        match self.highest.checked_sub(number.value()) {
+            Some(distance) => distance < WINDOW_WIDTH && self.bits >> distance & 1 == 1,
+            None => false,
+        }
+    }
+
     /// Whether `number` is known not to be acknowledged. Left of the 64 that are remembered nothing is known,
     /// and the answer is no.
     pub const fn is_missing(&self, number: SequenceNumber) -> bool {
@@ -170,11 +178,11 @@ impl Acknowledged {
     }
 }
 
-/// The newest accepted epoch of a device and which of the 32 below it have been accepted.
+/// The newest accepted epoch of a device and which of the 32 up to it have been accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EpochWindow {
     newest: Epoch,
-    /// Bit i is the epoch `newest - 1 - i`.
+    /// Bit 0 is the newest, bit i the epoch i below it.
     seen: u32,
 }
 
@@ -219,9 +227,7 @@ impl EpochWindow {
     pub const fn check(&self, epoch: Epoch) -> Freshness {
         match self.newest.value().checked_sub(epoch.value()) {
             None => Freshness::Newest,
-            Some(below) if below <= EPOCH_WINDOW_WIDTH && self.with_newest() >> below & 1 == 0 => {
-                Freshness::Late
-            }
+            Some(below) if below < EPOCH_WINDOW_WIDTH && self.seen >> below & 1 == 0 => Freshness::Late,
             Some(_) => Freshness::Stale,
         }
     }
@@ -232,18 +238,8 @@ impl EpochWindow {
         let ahead = epoch.value().saturating_sub(self.newest.value());
         let below = self.newest.value().saturating_sub(epoch.value());
         let shift =
-            |bits: u64, by: u64| u32::try_from(by).ok().and_then(|by| bits.checked_shl(by)).unwrap_or(0);
-        let seen = shift(self.with_newest(), ahead) | shift(1, below);
-        // The newest leaves again: it is always accepted.
-        Self {
-            newest: self.newest.max(epoch),
-            seen: u32::try_from(seen >> 1 & 0xFFFF_FFFF).unwrap_or(u32::MAX),
-        }
-    }
-
-    /// The bitmap with the newest in front: bit i is the epoch `newest - i`.
-    const fn with_newest(&self) -> u64 {
-        (self.seen as u64) << 1 | 1
+            |bits: u32, by: u64| u32::try_from(by).ok().and_then(|by| bits.checked_shl(by)).unwrap_or(0);
+        Self { newest: self.newest.max(epoch), seen: shift(self.seen, ahead) | shift(1, below) }
     }
 }
 
@@ -384,6 +380,7 @@ mod tests {
                 for value in 0..320 {
                     let remembered = value + WINDOW_WIDTH > highest;
                     prop_assert_eq!(acknowledged.is_missing(number(value)), remembered && !slow.contains(&value), "{}", value);
+                    prop_assert_eq!(acknowledged.contains(number(value)), remembered && slow.contains(&value), "{}", value);
                 }
             }
         }
@@ -395,7 +392,7 @@ mod tests {
             for value in epochs {
                 let newest = *seen.last().unwrap();
                 let slow = if value > newest { Freshness::Newest }
-                    else if value + EPOCH_WINDOW_WIDTH >= newest && !seen.contains(&value) && value > 0xFFE0 { Freshness::Late }
+                    else if value + EPOCH_WINDOW_WIDTH > newest && !seen.contains(&value) && value > 0xFFE0 { Freshness::Late }
                     else { Freshness::Stale };
                 prop_assert_eq!(window.check(epoch(value)), slow);
                 if slow != Freshness::Stale {
