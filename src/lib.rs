@@ -11,5 +11,6 @@ pub mod keys;
 pub mod number;
 pub mod record;
 pub mod replay;
+pub mod server;
 pub mod session;
 pub mod wire;
