@@ -8,11 +8,23 @@ from primitives import fixed_bytes, hkdf_extract
 
 def keys_groups() -> dict[str, list[dict]]:
     return {
-        "device_keys": [_fleet(d) for d in (ALICE, BOB, CAROL, Device(ALICE.device_id, 2), Device(ALICE.device_id, 255))],
+        "device_keys": [
+            _fleet(d) for d in (ALICE, BOB, CAROL, Device(ALICE.device_id, 2), Device(ALICE.device_id, 255))
+        ],
         "rotation_keys": [_fleet_rotation(d) for d in (ALICE, BOB, CAROL)],
         "hello_keys": [_hello(d) for d in (ALICE, BOB, CAROL)],
-        "floor_keys": [_floor(ALICE, 41, 3), _floor(ALICE, 41, 4), _floor(BOB, 2**20, 0xFFFF), _floor(CAROL, 0xFEFFFFFE, 0xFFFF)],
-        "session_keys": [_session(ALICE, 1, 0), _session(ALICE, 1, 1), _session(BOB, 9, 0), _session(CAROL, 2**24, 0xFFFF)],
+        "floor_keys": [
+            _floor(ALICE, 41, 3),
+            _floor(ALICE, 41, 4),
+            _floor(BOB, 2**20, 0xFFFF),
+            _floor(CAROL, 0xFEFFFFFE, 0xFFFF),
+        ],
+        "session_keys": [
+            _session(ALICE, 1, 0),
+            _session(ALICE, 1, 1),
+            _session(BOB, 9, 0),
+            _session(CAROL, 2**24, 0xFFFF),
+        ],
         "salts_without_rng": [_salt(ALICE, 1, 0), _salt(ALICE, 1, 1), _salt(BOB, 0x01020304, 0x0506)],
         "rotations": [_rotation(ALICE, 1), _rotation(CAROL, 2), _rotation(BOB, 254)],
     }

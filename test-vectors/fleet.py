@@ -78,7 +78,5 @@ def server_salt(label: str) -> bytes:
     return fixed_bytes(f"server salt {label}", 8)
 
 
-def session(
-    device: Device, label: str, boot: int, count: int, cid: bytes, early_data: bytes = b""
-) -> Session:
+def session(device: Device, label: str, boot: int, count: int, cid: bytes, early_data: bytes = b"") -> Session:
     return Session(device, epoch_bytes(boot, count), salt(label), server_salt(label), cid, early_data)

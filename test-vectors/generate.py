@@ -10,8 +10,14 @@ import re
 import sys
 from pathlib import Path
 
+import accepted
 import derivations
+import negative
+import negative_open
+import negative_route
+import negative_state
 import positive
+import selfcheck
 import tables
 from primitives import check_known_answers
 
@@ -32,6 +38,23 @@ def documents() -> dict[str, dict]:
         "ack": _document("ack", "Acknowledgement blocks and their union.", tables.ack_groups()),
         "window": _document("window", "Replay windows of Data and of Hello epochs.", tables.window_groups()),
         "control": _document("control", "Control messages inside Data.", {"cases": positive.control_cases()}),
+        "negative": _document("negative", "Datagrams that must be rejected, each for one reason.", negative_groups()),
+    }
+
+
+def negative_groups() -> dict:
+    cases = negative.Cases()
+    negative.add_lengths(cases)
+    negative.add_bits(cases)
+    negative.add_flips(cases)
+    negative_route.add_wrong_place(cases)
+    negative_open.add_wrong_key(cases)
+    negative_state.add_wrong_time_or_contents(cases)
+    return {
+        "stages": {stage: list(negative.REASONS[stage]) for stage in negative.STAGES},
+        "contexts": {name: context.values() for name, context in cases.contexts.items()},
+        "accepted": accepted.accepted_cases(),
+        "cases": cases.cases,
     }
 
 
@@ -49,7 +72,9 @@ def render(document: dict) -> str:
 
 
 def rendered_files() -> dict[Path, str]:
-    return {HERE / f"{name}.json": render(document) for name, document in documents().items()}
+    made = documents()
+    selfcheck.check_positive(made)
+    return {HERE / f"{name}.json": render(document) for name, document in made.items()}
 
 
 def write(files: dict[Path, str]) -> None:
@@ -59,7 +84,9 @@ def write(files: dict[Path, str]) -> None:
 
 def differing(files: dict[Path, str]) -> list[str]:
     stray = sorted(p.name for p in HERE.glob("*.json") if p not in files and p.name != "schema.json")
-    changed = [path.name for path, text in files.items() if not path.exists() or path.read_bytes() != text.encode("ascii")]
+    changed = [
+        path.name for path, text in files.items() if not path.exists() or path.read_bytes() != text.encode("ascii")
+    ]
     return changed + stray
 
 

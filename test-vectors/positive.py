@@ -1,7 +1,7 @@
 """Datagrams that verify, with every value on the way: hello, welcome, floor, data, reset, control."""
 
 import codec
-from fleet import ALICE, BOB, CAROL, Device, Session, salt, server_salt, session
+from fleet import ALICE, BOB, CAROL, Device, Session, salt, session
 from keys import epoch_bytes, rotate, salt_without_rng, u8
 from primitives import fixed_bytes
 
@@ -37,7 +37,15 @@ def hello_cases() -> list[dict]:
         ("one-byte", "The shortest early data.", ALICE, 7, 2, None, b"\x00"),
         ("generation-2", "Generation bits 10.", CAROL, 3, 0, None, b"two"),
         ("generation-3", "Generation bits 11.", Device(ALICE.device_id, 3), 3, 1, None, b"three"),
-        ("generation-4", "Generation bits 00: the bits are the generation mod 4.", Device(ALICE.device_id, 4), 3, 2, None, b""),
+        (
+            "generation-4",
+            "Generation bits 00: the bits are the generation mod 4.",
+            Device(ALICE.device_id, 4),
+            3,
+            2,
+            None,
+            b"",
+        ),
         ("generation-5", "Generation bits 01, the key is that of generation 5.", BOB, 9, 0, None, b"five"),
         ("generation-255", "The last generation, bits 11.", Device(BOB.device_id, 255), 2**20, 17, None, b"last"),
         ("last-count", "The last Hello of a boot.", ALICE, 12, 0xFFFF, None, b""),
@@ -97,7 +105,13 @@ def floor_cases() -> list[dict]:
         ("erased", "The device's counter was erased: boot 1 against 41 boots known.", ALICE, (1, 0), (41, 3)),
         ("same-epoch", "The floor is the Hello's own epoch: equal in epoch but not in bytes.", BOB, (9, 1), (9, 1)),
         ("same-boot", "The floor is an epoch of this very boot; the next count is enough.", ALICE, (12, 3), (12, 7)),
-        ("raised", "A restored server's floor: the high-water mark and count FFFF.", CAROL, (70, 0), (2**20 + 41, 0xFFFF)),
+        (
+            "raised",
+            "A restored server's floor: the high-water mark and count FFFF.",
+            CAROL,
+            (70, 0),
+            (2**20 + 41, 0xFFFF),
+        ),
         ("highest", "The highest floor that a device obeys.", ALICE, (2, 0), (0xFEFFFFFE, 0xFFFF)),
     ]
     return [_floor_case(*row) for row in table]
@@ -140,20 +154,83 @@ def data_cases() -> list[dict]:
     ack = codec.ack_encode
     table = [
         ("up-first", "The first Data of a session carries C.", ONE, "up", 0, None, b"hello", {"c": True}),
-        ("up-one-byte", "One byte of sequence number: 19 bytes and the payload.", ONE, "up", 1, 0, b"22.0 C", {"seq_len": 1}),
+        (
+            "up-one-byte",
+            "One byte of sequence number: 19 bytes and the payload.",
+            ONE,
+            "up",
+            1,
+            0,
+            b"22.0 C",
+            {"seq_len": 1},
+        ),
         ("up-smallest", "No payload and one byte each: 19 bytes.", ONE, "up", 2, 1, b"", {"seq_len": 1}),
         ("up-one-byte-300", "Low byte 2c, rebuilt near 299.", ONE, "up", 300, 298, b"300", {"seq_len": 1}),
         ("up-none-verified", "One byte before anything was verified.", TWO, "up", 127, None, b"127", {"seq_len": 1}),
         ("up-two-bytes", "S without C.", TWO, "up", 0x1234, 0x1200, b"sparse", {}),
         ("up-c-a", "C and an ack block.", TWO, "up", 40, 39, b"ack me", {"c": True, "ack": ack(7, {6, 5, 0})}),
-        ("up-pure-ack", "An ack block and nothing else: a pure acknowledgement.", TWO, "up", 41, 40, b"", {"seq_len": 1, "ack": ack(8, {7})}),
+        (
+            "up-pure-ack",
+            "An ack block and nothing else: a pure acknowledgement.",
+            TWO,
+            "up",
+            41,
+            40,
+            b"",
+            {"seq_len": 1, "ack": ack(8, {7})},
+        ),
         ("up-last", "The last number.", THREE, "up", 0xFFFF, 0xFFFE, b"last", {}),
         ("up-last-one-byte", "The last number in one byte.", THREE, "up", 0xFFFF, 0xFF80, b"last", {"seq_len": 1}),
-        ("up-control", "K: the payload is a control message of an unknown kind.", THREE, "up", 9, 8, b"\x7f\x01", {"k": True}),
-        ("up-four-byte-cid", "Four bytes of cid, two of number: 23 bytes and the payload.", FOUR, "up", 256, 200, b"far", {}),
-        ("down-first", "The first number downwards is 0 too, under another key.", ONE, "down", 0, None, b"", {"ack": ack(0)}),
-        ("down-command", "A command: C, an ack block, a payload.", ONE, "down", 1, 0, b"unlock", {"c": True, "ack": ack(10, set(range(2, 10)))}),
-        ("down-one-byte", "One byte of number and an ack block.", FOUR, "down", 5, 4, b"cmd", {"seq_len": 1, "ack": ack(0xFFFF, {0xFFFE})}),
+        (
+            "up-control",
+            "K: the payload is a control message of an unknown kind.",
+            THREE,
+            "up",
+            9,
+            8,
+            b"\x7f\x01",
+            {"k": True},
+        ),
+        (
+            "up-four-byte-cid",
+            "Four bytes of cid, two of number: 23 bytes and the payload.",
+            FOUR,
+            "up",
+            256,
+            200,
+            b"far",
+            {},
+        ),
+        (
+            "down-first",
+            "The first number downwards is 0 too, under another key.",
+            ONE,
+            "down",
+            0,
+            None,
+            b"",
+            {"ack": ack(0)},
+        ),
+        (
+            "down-command",
+            "A command: C, an ack block, a payload.",
+            ONE,
+            "down",
+            1,
+            0,
+            b"unlock",
+            {"c": True, "ack": ack(10, set(range(2, 10)))},
+        ),
+        (
+            "down-one-byte",
+            "One byte of number and an ack block.",
+            FOUR,
+            "down",
+            5,
+            4,
+            b"cmd",
+            {"seq_len": 1, "ack": ack(0xFFFF, {0xFFFE})},
+        ),
         ("down-all", "S, C, A and K at once.", TWO, "down", 77, 76, b"\x7e", {"c": True, "ack": ack(3), "k": True}),
         ("down-long", "1,024 bytes of payload.", THREE, "down", 2, 1, fixed_bytes("down long", 1024), {"c": True}),
     ]
@@ -162,7 +239,9 @@ def data_cases() -> list[dict]:
 
 def _data_case(name, description, made, direction, number, highest, payload, how) -> dict:
     send = made.up if direction == "up" else made.down
-    return _case(name, description, _data_inputs(made, direction, number, highest, payload, how), send(number, payload, **how))
+    return _case(
+        name, description, _data_inputs(made, direction, number, highest, payload, how), send(number, payload, **how)
+    )
 
 
 def _data_inputs(made, direction, number, highest, payload, how) -> dict:
@@ -215,17 +294,89 @@ def control_cases() -> list[dict]:
     rotate_1 = b"\x01" + u8(2) + new.r
     ack = codec.ack_encode
     table = [
-        ("rotate", "rotate to generation 2: 34 bytes.", ONE, "down", 4, rotate_1, {"c": True, "ack": ack(6)}, "accepted"),
+        (
+            "rotate",
+            "rotate to generation 2: 34 bytes.",
+            ONE,
+            "down",
+            4,
+            rotate_1,
+            {"c": True, "ack": ack(6)},
+            "accepted",
+        ),
         ("rotate-no-ack-block", "The same message alone.", ONE, "down", 0, rotate_1, {"c": True}, "accepted"),
-        ("rotate-to-255", "The last generation.", veteran, "down", 0, b"\x01" + u8(255) + last.r, {"c": True}, "accepted"),
-        ("rotate-old", "rotate to the generation that the session is under.", ONE, "down", 5, b"\x01" + u8(1) + new.r, {"c": True}, "ignored"),
-        ("rotate-skips", "rotate two generations ahead.", ONE, "down", 6, b"\x01" + u8(3) + new.r, {"c": True}, "ignored"),
-        ("rotate-past-255", "Generation 255 is the last: 0 is not the next.", retired, "down", 0, b"\x01" + u8(0) + last.r, {"c": True}, "ignored"),
+        (
+            "rotate-to-255",
+            "The last generation.",
+            veteran,
+            "down",
+            0,
+            b"\x01" + u8(255) + last.r,
+            {"c": True},
+            "accepted",
+        ),
+        (
+            "rotate-old",
+            "rotate to the generation that the session is under.",
+            ONE,
+            "down",
+            5,
+            b"\x01" + u8(1) + new.r,
+            {"c": True},
+            "ignored",
+        ),
+        (
+            "rotate-skips",
+            "rotate two generations ahead.",
+            ONE,
+            "down",
+            6,
+            b"\x01" + u8(3) + new.r,
+            {"c": True},
+            "ignored",
+        ),
+        (
+            "rotate-past-255",
+            "Generation 255 is the last: 0 is not the next.",
+            retired,
+            "down",
+            0,
+            b"\x01" + u8(0) + last.r,
+            {"c": True},
+            "ignored",
+        ),
         ("close", "close: one byte, without C.", ONE, "up", 8, b"\x02", {}, "accepted"),
-        ("close-one-byte", "close in the smallest Data that holds it: 20 bytes.", ONE, "up", 9, b"\x02", {"seq_len": 1}, "accepted"),
-        ("moved", "moved: the boot counter was 1 before a Floor moved it.", TWO, "up", 0, b"\x03" + (1).to_bytes(4, "big"), {"c": True}, "accepted"),
+        (
+            "close-one-byte",
+            "close in the smallest Data that holds it: 20 bytes.",
+            ONE,
+            "up",
+            9,
+            b"\x02",
+            {"seq_len": 1},
+            "accepted",
+        ),
+        (
+            "moved",
+            "moved: the boot counter was 1 before a Floor moved it.",
+            TWO,
+            "up",
+            0,
+            b"\x03" + (1).to_bytes(4, "big"),
+            {"c": True},
+            "accepted",
+        ),
         ("moved-from-0", "moved from 0.", FOUR, "up", 0, b"\x03" + bytes(4), {"c": True}, "accepted"),
-        ("unknown-up", "An unknown kind is ignored and acknowledged.", TWO, "up", 3, b"\x04rest", {"c": True}, "ignored"),
+        (
+            "unknown-up",
+            "An unknown kind is ignored and acknowledged.",
+            TWO,
+            "up",
+            3,
+            b"\x04rest",
+            {"c": True},
+            "ignored",
+        ),
         ("unknown-down", "Kind 00 is unknown too.", TWO, "down", 3, b"\x00", {"c": True}, "ignored"),
         ("unknown-ff", "Kind ff, any length.", THREE, "down", 4, b"\xff" * 40, {"c": True}, "ignored"),
     ]
@@ -240,7 +391,9 @@ def _control_case(name, description, made, direction, number, message, how, outc
     inputs["outcome"] = outcome
     new_key = None
     if inputs["kind"] == "rotate" and outcome == "accepted":
-        new_key = rotate(made.device.rotation_key, made.device.device_id, made.device.generation, message[2:18]).device_key
+        new_key = rotate(
+            made.device.rotation_key, made.device.device_id, made.device.generation, message[2:18]
+        ).device_key
     inputs["new_device_key"] = new_key.hex() if new_key else None
     send = made.up if direction == "up" else made.down
     return _case(name, description, inputs, send(number, message, k=True, **how))

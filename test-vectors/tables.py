@@ -13,7 +13,11 @@ HELLO_WINDOW = 32
 def numbers_groups() -> dict[str, list[dict]]:
     return {
         "reconstruct": [_reconstruct(*row) for row in _reconstruct_rows()],
-        "two_bytes": [{"seq": f"{n:04x}", "highest": h, "number": n} for n in (0, 255, 256, 0xFEFF, 0xFF00, 0xFFFF) for h in (None, 0, 0xFFFF)],
+        "two_bytes": [
+            {"seq": f"{n:04x}", "highest": h, "number": n}
+            for n in (0, 255, 256, 0xFEFF, 0xFF00, 0xFFFF)
+            for h in (None, 0, 0xFFFF)
+        ],
         "one_byte_permitted": [_permitted(*row) for row in _permitted_rows()],
         "reset": [_reset(*row) for row in _reset_rows()],
     }
@@ -56,7 +60,11 @@ def _permitted_rows():
 
 
 def _permitted(number: int, acknowledged: int | None) -> dict:
-    return {"number": number, "highest_acknowledged": acknowledged, "permitted": codec.one_byte_permitted(number, acknowledged)}
+    return {
+        "number": number,
+        "highest_acknowledged": acknowledged,
+        "permitted": codec.one_byte_permitted(number, acknowledged),
+    }
 
 
 def _reset_rows():
@@ -85,7 +93,8 @@ def cids_groups() -> dict[str, list[dict]]:
             valid.append({"cid": cid.hex(), "length": length, "bits": bits, "value": value})
     return {
         "valid": valid,
-        "unencodable": [{"length": n, "value": 1 << 8 * n - 2} for n in (1, 2, 3, 4)] + [{"length": 0, "value": 0}, {"length": 5, "value": 0}],
+        "unencodable": [{"length": n, "value": 1 << 8 * n - 2} for n in (1, 2, 3, 4)]
+        + [{"length": 0, "value": 0}, {"length": 5, "value": 0}],
         "invalid": [_invalid_cid(cid) for cid in _invalid_cids()],
     }
 
@@ -127,17 +136,31 @@ def ack_groups() -> dict[str, list[dict]]:
         ("a block never takes anything back", ["0008ff", "000800", "000900"]),
         ("both ends", ["000000", "ffffff"]),
     ]
-    impossible = [("000001", "names -1"), ("000080", "names -8"), ("000102", "names -1"), ("000380", "names -5"), ("0007ff", "names -1")]
+    impossible = [
+        ("000001", "names -1"),
+        ("000080", "names -8"),
+        ("000102", "names -1"),
+        ("000380", "names -5"),
+        ("0007ff", "names -1"),
+    ]
     return {
         "encode": [_ack_encode(*row) for row in encode],
-        "decode": [{"block": b, "numbers": codec.ack_decode(bytes.fromhex(b))} for b in ("000000", "000101", "0003" "05", "0008ff", "000980", "010055", "fffe01", "ffffff")],
+        "decode": [
+            {"block": b, "numbers": codec.ack_decode(bytes.fromhex(b))}
+            for b in ("000000", "000101", "000305", "0008ff", "000980", "010055", "fffe01", "ffffff")
+        ],
         "union": [_ack_union(*row) for row in unite],
         "impossible": [{"block": block, "why": why} for block, why in impossible],
     }
 
 
 def _ack_encode(why: str, number: int, others: list[int]) -> dict:
-    return {"why": why, "number": number, "acknowledgeable": sorted(set(others) | {number}), "block": codec.ack_encode(number, set(others)).hex()}
+    return {
+        "why": why,
+        "number": number,
+        "acknowledgeable": sorted(set(others) | {number}),
+        "block": codec.ack_encode(number, set(others)).hex(),
+    }
 
 
 def _ack_union(why: str, blocks: list[str]) -> dict:
@@ -192,7 +215,10 @@ HELLO_SEQUENCES = [
     ("a jump of 31 keeps the last bit", [(1, 10), (1, 41), (1, 10), (1, 9)]),
     ("a jump of 32 forgets it", [(1, 10), (1, 42), (1, 10), (1, 11)]),
     ("a new boot is a jump of up to 65,536", [(1, 0), (2, 0), (1, 0), (1, 0xFFFF), (1, 0xFFE1), (1, 0xFFE0)]),
-    ("a boot that used its last count", [(1, 0xFFFF), (2, 0), (2, 1), (1, 0xFFFF), (1, 0xFFFE), (1, 0xFFE2), (1, 0xFFE1)]),
+    (
+        "a boot that used its last count",
+        [(1, 0xFFFF), (2, 0), (2, 1), (1, 0xFFFF), (1, 0xFFFE), (1, 0xFFE2), (1, 0xFFE1)],
+    ),
     ("a jump of many boots", [(1, 0), (0x00100000, 0), (0x000FFFFF, 0xFFFF), (1, 1)]),
     ("the highest boot count", [(0xFEFFFFFE, 0xFFFF), (0xFEFFFFFF, 0), (0xFEFFFFFF, 0xFFFF), (0xFEFFFFFF, 0)]),
 ]
@@ -204,7 +230,14 @@ def window_groups() -> dict[str, list[dict]]:
     hello = [_sequence(why, HELLO_WINDOW, [_epoch(e) for e in row]) for why, row in HELLO_SEQUENCES]
     raised = _epoch(RAISED)
     whole = list(range(raised - HELLO_WINDOW + 1, raised + 1))
-    probes = [_epoch((70, 0)), raised - HELLO_WINDOW, raised - HELLO_WINDOW + 1, raised, _epoch((RAISED[0] + 1, 0)), raised]
+    probes = [
+        _epoch((70, 0)),
+        raised - HELLO_WINDOW,
+        raised - HELLO_WINDOW + 1,
+        raised,
+        _epoch((RAISED[0] + 1, 0)),
+        raised,
+    ]
     hello.append(_sequence("a raised record starts with the whole window seen", HELLO_WINDOW, probes, whole))
     return {
         "data": [_sequence(why, DATA_WINDOW, row) for why, row in DATA_SEQUENCES],
