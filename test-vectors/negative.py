@@ -53,7 +53,7 @@ class Cases:
         self.cases: list[dict] = []
 
     def add(self, where: str, verdict: str, name: str, description: str, datagram: codec.Sealed | bytes) -> None:
-        """`where` is a context or, for parse, a bare receiver; `verdict` is "stage/reason"."""
+        """`where` is a context, or a bare receiver where no state is needed; `verdict` is "stage/reason"."""
         if isinstance(datagram, codec.Sealed):
             datagram = datagram.datagram
         stage, reason = verdict.split("/")
@@ -75,7 +75,7 @@ def _case(where, context, name, description, judged: Verdict, datagram: bytes) -
         "name": name,
         "description": description,
         "receiver": context.receiver if context else where,
-        "context": where if context else None,
+        "context": None if judged.stage == "parse" else where,
         "stage": judged.stage,
         "reason": judged.reason,
         "effect": judged.effect,

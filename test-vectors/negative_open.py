@@ -11,10 +11,9 @@ from contexts import (
 from fleet import ALICE, BOB, CAROL, Device, Session, salt, server_salt
 from keys import epoch_bytes, floor_key
 from negative import Cases, add_table
-from primitives import seal
+from primitives import TAG_LEN, seal
 
 NEW_EPOCH, NEW_SALT = epoch_bytes(5, 0), salt("negative new")
-TAG_LEN = 16
 
 
 def add_wrong_key(cases: Cases) -> None:

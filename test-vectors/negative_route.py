@@ -15,7 +15,6 @@ from keys import epoch_bytes
 from negative import Cases, add_table
 
 NEW_EPOCH, NEW_SALT = epoch_bytes(5, 0), salt("negative new")
-TAG_LEN = 16
 
 
 def add_wrong_place(cases: Cases) -> None:
