@@ -51,7 +51,7 @@ def hello_cases() -> list[dict]:
         ("last-count", "The last Hello of a boot.", ALICE, 12, 0xFFFF, None, b""),
         ("last-boot", "The highest boot count that a server accepts.", ALICE, 0xFEFFFFFF, 0xFFFF, None, b"end"),
         ("no-rng", "The salt is derived from the epoch: a device without an RNG.", ALICE, 21, 3, "derived", b"no rng"),
-        ("salt-zero", "A salt of zeros is a salt like any other.", ALICE, 22, 0, bytes(6), b"zero"),
+        ("salt-high", "The highest salt that is not all ones.", ALICE, 22, 0, b"\xff" * 5 + b"\xfe", b"high"),
         ("long", "256 bytes of early data.", BOB, 30, 0, None, fixed_bytes("hello long", 256)),
     ]
     return [_hello_case(*row) for row in table]
