@@ -4,5 +4,6 @@
 
 pub mod entropy;
 pub mod error;
+pub mod identity;
 pub mod keys;
 pub mod number;
