@@ -266,3 +266,157 @@ impl<'a> Fields<'a> {
         Ok(field)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::{format, vec, vec::Vec};
+
+    use super::*;
+
+    fn key_slot(generation: u8) -> KeySlot {
+        KeySlot {
+            generation: Generation::new(generation).unwrap(),
+            device_key: DeviceKey::new([generation; 32]),
+        }
+    }
+
+    fn image(slots: [Option<u8>; 2]) -> FactoryImage {
+        let identity =
+            Identity { device_id: DeviceId::new(*b"sensor-7"), rotation_key: RotationKey::new([0x52; 32]) };
+        FactoryImage { identity, slots: slots.map(|slot| slot.map(key_slot)) }
+    }
+
+    /// An image with one byte changed, and the check value of that part made to match.
+    fn forged(at: usize, byte: u8) -> [u8; FactoryImage::LEN] {
+        let mut bytes = *image([Some(1), Some(2)]).encode().expose();
+        bytes[at] = byte;
+        let (parts, _) = bytes.as_chunks_mut::<PART_LEN>();
+        let part = &mut parts[at / PART_LEN];
+        let check = check_value(part);
+        part[CHECK_AT..].copy_from_slice(&check);
+        bytes
+    }
+
+    #[test]
+    fn the_layout_is_the_documented_one() {
+        let bytes = *image([Some(3), None]).encode().expose();
+        assert_eq!(&bytes[..16], b"MSid\x01\x01\0\0\0\0\0\0\0\0\0\0");
+        assert_eq!(&bytes[16..24], b"sensor-7");
+        assert_eq!(bytes[24..56], [0x52; 32]);
+        assert_eq!(bytes[56..64], Sha256::digest(&bytes[..56])[..8]);
+        assert_eq!(&bytes[64..88], b"MSky\x01\x01\x03\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+        assert_eq!(bytes[88..120], [3; 32]);
+        assert_eq!(bytes[120..128], Sha256::digest(&bytes[64..120])[..8]);
+        assert_eq!(bytes[128..], [0xFF; 64]);
+    }
+
+    #[test]
+    fn what_was_encoded_is_parsed() {
+        for slots in [
+            [Some(1), None],
+            [None, Some(1)],
+            [Some(1), Some(2)],
+            [Some(3), Some(2)],
+            [Some(255), Some(254)],
+            [None, Some(255)],
+        ] {
+            let image = image(slots);
+            assert_eq!(FactoryImage::parse(image.encode().expose()), Ok(image));
+        }
+        let identity = image([None, None]).identity;
+        let new = FactoryImage::new(identity, DeviceKey::new([1; 32]));
+        assert_eq!(new, image([Some(1), None]));
+    }
+
+    #[test]
+    fn slots_that_cannot_be_together_are_refused() {
+        for (slots, error) in [
+            ([None, None], ImageError::NoKey),
+            ([Some(2), Some(2)], ImageError::SameGeneration),
+            ([Some(1), Some(3)], ImageError::GenerationGap),
+            ([Some(255), Some(1)], ImageError::GenerationGap),
+        ] {
+            assert_eq!(FactoryImage::parse(image(slots).encode().expose()), Err(error), "{slots:?}");
+        }
+    }
+
+    #[test]
+    fn an_image_has_its_length() {
+        let bytes = *image([Some(1), None]).encode().expose();
+        for len in 0..FactoryImage::LEN {
+            assert_eq!(FactoryImage::parse(&bytes[..len]), Err(ImageError::Length));
+        }
+        for more in [1, PART_LEN] {
+            let longer = [&bytes[..], &vec![0xFF; more]].concat();
+            assert_eq!(FactoryImage::parse(&longer), Err(ImageError::Length));
+        }
+    }
+
+    #[test]
+    fn every_changed_bit_is_seen() {
+        let whole = image([Some(1), Some(2)]);
+        let bytes = *whole.encode().expose();
+        for bit in 0..8 * FactoryImage::LEN {
+            let mut changed = bytes;
+            changed[bit / 8] ^= 1 << (bit % 8);
+            let parsed = FactoryImage::parse(&changed);
+            match bit / 8 {
+                0..4 => assert_eq!(parsed, Err(ImageError::Magic)),
+                4 => assert_eq!(parsed, Err(ImageError::Version)),
+                5..64 => assert_eq!(parsed, Err(ImageError::Check)),
+                64..128 => assert_eq!(parsed, Ok(image([None, Some(2)]))),
+                _ => assert_eq!(parsed, Ok(image([Some(1), None]))),
+            }
+        }
+    }
+
+    #[test]
+    fn an_intact_part_that_says_something_else_is_refused() {
+        let mut table = vec![
+            (0, b'X', ImageError::Magic),
+            (4, 2, ImageError::Version),
+            (5, 2, ImageError::Suite),
+            (5, 0, ImageError::Suite),
+            (70, 0, ImageError::Generation),
+            (70, 2, ImageError::SameGeneration),
+            (70, 4, ImageError::GenerationGap),
+        ];
+        for slot in [64, 128] {
+            table.extend([
+                (slot, b'X', ImageError::Magic),
+                (slot + 4, 2, ImageError::Version),
+                (slot + 5, 2, ImageError::Suite),
+            ]);
+            table.extend((7..24).map(|at| (slot + at, 1, ImageError::Reserved)));
+        }
+        table.extend((6..16).map(|at| (at, 1, ImageError::Reserved)));
+        for (at, byte, error) in table {
+            assert_eq!(FactoryImage::parse(&forged(at, byte)), Err(error), "{byte} at {at}");
+        }
+    }
+
+    #[test]
+    fn erased_flash_is_told_from_other_data() {
+        assert_eq!(FactoryImage::parse(&[0xFF; FactoryImage::LEN]), Err(ImageError::Blank));
+        assert_eq!(FactoryImage::parse(&[0; FactoryImage::LEN]), Err(ImageError::Magic));
+    }
+
+    #[test]
+    fn the_parts_in_pages_of_their_own_make_the_image() {
+        let image = image([Some(1), None]);
+        let parts = image.parts(4096);
+        assert_eq!([0, 1, 2].map(|part: usize| parts[part].0), [0, 4096, 8192]);
+        let joined: Vec<u8> = parts.iter().flat_map(|(_, part)| part.expose().to_vec()).collect();
+        assert_eq!(joined, image.encode().expose());
+    }
+
+    #[test]
+    fn no_formatter_shows_a_key() {
+        let image = image([Some(1), None]);
+        let shown = format!("{image:?} {:?}", image.encode());
+        assert!(!shown.contains("82") && !shown.contains("52, "), "{shown}");
+        assert!(shown.contains("RotationKey(..)") && shown.ends_with("SecretBytes(..)"), "{shown}");
+    }
+}
