@@ -149,19 +149,19 @@ fn a_cut_in_the_first_store_of_blank_flash_leaves_no_value_or_the_new_one() {
 fn the_state_of_the_storage_is_told() {
     let [old, new] = [entry(6), entry(7)];
     let torn = [0, 0, 0, 7, 0xFF, 0xFF, 0xFF, 0xF9]; // a bit of the complement not yet cleared
-    let table: [(&[(usize, [u8; 8])], Stored); 8] = [
-        (&[], Stored::Blank),
-        (&[(0, entry(0))], Stored::Intact(0)),
-        (&[(0, entry(u32::MAX))], Stored::Intact(u32::MAX)),
-        (&[(0, torn)], Stored::Broken),
-        (&[(PAGE, torn)], Stored::Broken),
-        (&[(0, old), (8, torn)], Stored::Intact(6)),
-        (&[(0, old), (8, torn), (16, new)], Stored::Intact(7)),
-        (&[(8, new), (PAGE, old)], Stored::Intact(7)),
+    let table = [
+        (vec![], Stored::Blank),
+        (vec![(0, entry(0))], Stored::Intact(0)),
+        (vec![(0, entry(u32::MAX))], Stored::Intact(u32::MAX)),
+        (vec![(0, torn)], Stored::Broken),
+        (vec![(PAGE, torn)], Stored::Broken),
+        (vec![(0, old), (8, torn)], Stored::Intact(6)),
+        (vec![(0, old), (8, torn), (16, new)], Stored::Intact(7)),
+        (vec![(8, new), (PAGE, old)], Stored::Intact(7)),
     ];
     for (slots, stored) in table {
         let mut flash = Small::<4>::new(CAPACITY);
-        for (at, bytes) in slots {
+        for (at, bytes) in &slots {
             flash.put(*at, bytes).unwrap();
         }
         assert_eq!(load(&mut flash), stored, "{slots:02x?}");
@@ -251,7 +251,11 @@ fn flash_that_cannot_be_read_is_an_error_and_an_unreadable_slot_is_a_torn_one() 
     flash.set_fault(24..25, Fault::ReadFails);
     assert_eq!(load(&mut flash), Stored::Intact(2));
     counter(&mut flash).store(3).unwrap();
-    assert_eq!(flash.as_bytes()[32..40], entry(3));
+    assert_eq!((&flash.as_bytes()[24..32], &flash.as_bytes()[32..40]), (&[0xFF; 8][..], &entry(3)[..]));
+    // And blank flash of which a part cannot be read is not known to be blank.
+    let mut flash = Small::<8>::new(CAPACITY);
+    flash.set_fault(24..25, Fault::ReadFails);
+    assert_eq!(load(&mut flash), Stored::Broken);
 }
 
 #[test]

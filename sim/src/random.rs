@@ -1,4 +1,4 @@
-//! A small generator for faults: SplitMix64 (Steele, Lea, Flood, 2014). Good enough to scatter bits, and the same
+//! A small generator for faults: `SplitMix64` (Steele, Lea, Flood, 2014). Good enough to scatter bits, and the same
 //! on every machine. Never for keys.
 
 pub(crate) struct SplitMix(u64);
