@@ -61,6 +61,7 @@ error! {
 
 /// Why the identity of a device could not be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum IdentityError {
     /// The storage failed.
     Storage(StorageError),
