@@ -124,7 +124,7 @@ struct Arrival<Address> {
 }
 
 /// Whether a Data confirmed its session, and the command that the session before left unanswered.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Confirmed {
     is_now: bool,
     left_unanswered: Option<CommandId>,
