@@ -2,7 +2,10 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod aead;
 pub mod boot_counter;
+pub mod control;
+pub mod delivery;
 pub mod entropy;
 pub mod error;
 #[cfg(feature = "embedded-storage")]
@@ -11,3 +14,8 @@ pub mod identity;
 pub mod key_slots;
 pub mod keys;
 pub mod number;
+pub mod record;
+pub mod replay;
+pub mod server;
+pub mod session;
+pub mod wire;

@@ -350,8 +350,8 @@ mod tests {
             (128, None, false),
             (128, Some(0), true),
             (129, Some(0), false),
-            (0xFFFF, Some(0xFF80), true),
-            (0xFFFF, Some(0xFF7F), false),
+            (0xFFFF, Some(0xFF7F), true),
+            (0xFFFF, Some(0xFF7E), false),
         ] {
             assert_eq!(
                 number(value).fits_one_byte(acknowledged.map(number)),

@@ -1,0 +1,182 @@
+//! Acknowledgements and repeats, as times: when to repeat, when to give up, when to answer again. Times are
+//! milliseconds of any clock that does not run backwards. It has never heard of bytes. SPEC section 7.
+
+use crate::number::Salt;
+
+/// A moment in milliseconds, by the caller's clock.
+pub type Millis = u64;
+
+/// How patient a half is. All times in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// The shortest first wait for an acknowledgement or a Welcome (RFC 7252, `ACK_TIMEOUT`): 2,000.
+    pub answer_timeout_ms: u32,
+    /// How often a Data with C is repeated (RFC 7252, `MAX_RETRANSMIT`): 4.
+    pub repeats: u8,
+    /// The longest wait between two Hellos: 600,000, ten minutes.
+    pub hello_cap_ms: u32,
+    /// After so long without sending, or without an acknowledgement, a Data carries C: 600,000, ten minutes.
+    pub confirm_after_ms: u32,
+    /// After so many Data without C, one carries it: 64, so that one byte of sequence number stays enough.
+    pub confirm_every: u16,
+}
+
+impl Timing {
+    /// The times that SPEC recommends.
+    pub const DEFAULT: Self = Self {
+        answer_timeout_ms: 2_000,
+        repeats: 4,
+        hello_cap_ms: 600_000,
+        confirm_after_ms: 600_000,
+        confirm_every: 64,
+    };
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// Spreads repeats over time, so that a fleet does not speak in one voice. Not for secrets.
+#[derive(Clone, Copy, Debug)]
+pub struct Jitter(u32);
+
+impl Jitter {
+    /// Starts from the bytes of a salt, which differ from device to device and from boot to boot.
+    pub const fn new(salt: Salt) -> Self {
+        let s = salt.0;
+        Self(u32::from_be_bytes([s[0], s[1], s[2], s[3]]) ^ u32::from_be_bytes([s[5], s[4], 0, 0]))
+    }
+
+    /// `wait` times something between 1 and 1.5 (RFC 7252, `ACK_RANDOM_FACTOR`).
+    fn stretch(&mut self, wait: u32) -> u32 {
+        // A Weyl sequence through the finalizer of MurmurHash3.
+        self.0 = self.0.wrapping_add(0x9E37_79B9);
+        let mut mixed = self.0;
+        mixed = (mixed ^ mixed >> 16).wrapping_mul(0x85EB_CA6B);
+        mixed = (mixed ^ mixed >> 13).wrapping_mul(0xC2B2_AE35);
+        let extra = (u64::from(wait) * u64::from(mixed >> 16)) >> 17;
+        wait.saturating_add(u32::try_from(extra).unwrap_or(0))
+    }
+}
+
+/// The schedule of one datagram's repeats: waits that double, with jitter, up to a cap.
+#[derive(Clone, Copy, Debug)]
+pub struct Backoff {
+    next: Millis,
+    wait: u32,
+    sent: u8,
+}
+
+impl Backoff {
+    /// The datagram is sent now for the first time.
+    pub fn start(now: Millis, timing: &Timing, jitter: &mut Jitter) -> Self {
+        let wait = jitter.stretch(timing.answer_timeout_ms.max(1));
+        Self { next: now.saturating_add(wait.into()), wait, sent: 1 }
+    }
+
+    /// When to repeat it, or, after the last repeat, to give up.
+    pub const fn next(&self) -> Millis {
+        self.next
+    }
+
+    /// How often it was sent.
+    pub const fn sent(&self) -> u8 {
+        self.sent
+    }
+
+    /// The datagram is sent once more, now. Each wait is twice the one before, and at most `cap_ms`, with
+    /// jitter taken off the top so that capped waits differ too.
+    pub fn repeat(&mut self, now: Millis, cap_ms: u32, jitter: &mut Jitter) {
+        let doubled = self.wait.saturating_mul(2);
+        self.wait = if doubled < cap_ms { doubled } else { jitter.stretch(cap_ms - cap_ms / 3).min(cap_ms) };
+        self.sent = self.sent.saturating_add(1);
+        self.next = now.saturating_add(self.wait.into());
+    }
+
+    /// Not before `wait` has passed; what was scheduled later stays.
+    pub fn postpone(&mut self, until: Millis) {
+        self.next = self.next.max(until);
+    }
+}
+
+/// How often repeats are acknowledged: once a second, and 8 times between two newly verified numbers. Without
+/// it one captured datagram would drain a battery.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AnswerLimit {
+    last: Option<Millis>,
+    answered: u8,
+}
+
+impl AnswerLimit {
+    /// The shortest time between two answers to repeats, in milliseconds.
+    pub const INTERVAL_MS: Millis = 1_000;
+    /// The most answers to repeats between two newly verified numbers.
+    pub const BETWEEN_NEW: u8 = 8;
+
+    /// A new number was verified.
+    pub fn renew(&mut self) {
+        self.answered = 0;
+    }
+
+    /// Whether a repeat may be answered now; if so, it counts as answered.
+    pub fn take(&mut self, now: Millis) -> bool {
+        let early = self.last.is_some_and(|last| now.saturating_sub(last) < Self::INTERVAL_MS);
+        if early || self.answered >= Self::BETWEEN_NEW {
+            return false;
+        }
+        (self.last, self.answered) = (Some(now), self.answered + 1);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_with_jitter_and_stay_under_the_cap() {
+        let timing = Timing::DEFAULT;
+        for seed in 0..=255 {
+            let mut jitter = Jitter::new(Salt([seed; 6]));
+            let mut backoff = Backoff::start(0, &timing, &mut jitter);
+            let first = backoff.next();
+            assert!((2_000..=3_000).contains(&first), "{first}");
+            let (mut now, mut expected) = (first, first);
+            while expected * 2 < 60_000 {
+                backoff.repeat(now, 60_000, &mut jitter);
+                expected *= 2;
+                assert_eq!(backoff.next() - now, expected);
+                now = backoff.next();
+            }
+            for _ in 0..20 {
+                backoff.repeat(now, 60_000, &mut jitter);
+                assert!((40_000..=60_000).contains(&(backoff.next() - now)));
+                now = backoff.next();
+            }
+        }
+    }
+
+    #[test]
+    fn jitter_spreads_a_fleet() {
+        let mut waits = [0u64; 64];
+        for (wait, seed) in waits.iter_mut().zip(0..) {
+            let mut jitter = Jitter::new(Salt([7, 1, 9, seed, 0, 0]));
+            *wait = Backoff::start(0, &Timing::DEFAULT, &mut jitter).next();
+        }
+        waits.sort_unstable();
+        let distinct = waits.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        assert!(distinct > 48, "{distinct}");
+    }
+
+    #[test]
+    fn repeats_are_answered_once_a_second_and_eight_times() {
+        let mut limit = AnswerLimit::default();
+        assert!(limit.take(0));
+        assert!(!limit.take(999));
+        assert_eq!((1..20).filter(|second| limit.take(second * 1_000)).count(), 7);
+        limit.renew();
+        assert!(limit.take(30_000));
+    }
+}

@@ -1,0 +1,377 @@
+//! One established session, in either role: protect and verify Data, judge a Reset. It knows numbers and
+//! windows, not time. SPEC sections 3, 4 and 7.
+//!
+//! ```text
+//! protect   payload -> [ack block] || payload -> seal -> Data       takes a number, for good
+//! verify    Data -> rebuild -> check -> open -> read -> commit      a forgery stops before the commit
+//! ```
+
+use core::marker::PhantomData;
+
+use zeroize::Zeroize;
+
+use crate::aead::{Backend, FORGERY_LIMIT, Nonce, Portable, TAG_LEN, Tag};
+use crate::control::{Control, Role};
+use crate::error::{Malformed, NotFresh, ProtectError, ResetError, VerifyError};
+use crate::keys::{AeadKey, SessionKeys};
+use crate::number::{ConnectionId, Epoch, SequenceNumber};
+use crate::replay::{Acknowledged, Answering, ReplayWindow};
+use crate::wire::{self, ACK_BLOCK_LEN, AckBlock, Header, RESET_MAX_LEN, Sealed, Seq};
+
+/// A session: two keys, a connection id, the numbers sent and the numbers seen.
+#[derive(Debug)]
+pub struct Session<A: Backend = Portable> {
+    keys: SessionKeys,
+    window: ReplayWindow,
+    acknowledged: Acknowledged,
+    forgeries: u64,
+    next: Option<SequenceNumber>,
+    cid: ConnectionId,
+    epoch: Epoch,
+    role: Role,
+    backend: PhantomData<A>,
+}
+
+/// What goes into one Data.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Outgoing<'p> {
+    /// The application's bytes, or a control message.
+    pub payload: &'p [u8],
+    /// A: acknowledge these numbers of the peer.
+    pub ack: Option<AckBlock>,
+    /// C: ask for an acknowledgement.
+    pub confirm: bool,
+    /// K: the payload is a control message.
+    pub control: bool,
+}
+
+/// A Data that was protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protected {
+    /// The number that it took.
+    pub number: SequenceNumber,
+    /// Its length in bytes.
+    pub len: usize,
+}
+
+/// What a Data said, once its tag was good.
+#[derive(Debug)]
+pub struct Verified<'d> {
+    /// Its number.
+    pub number: SequenceNumber,
+    /// It is the highest number verified so far.
+    pub newest: bool,
+    /// C: it asks for an acknowledgement.
+    pub confirm: bool,
+    /// A: the own numbers that it acknowledges; the session has taken note of them.
+    pub ack: Option<AckBlock>,
+    /// What it carries.
+    pub content: Content<'d>,
+}
+
+/// What a Data carries.
+#[derive(Debug)]
+pub enum Content<'d> {
+    /// Nothing to deliver.
+    Empty,
+    /// The application's bytes, never none.
+    Payload(&'d [u8]),
+    /// A word between the halves. A *rotate* is acknowledgeable only once [`Session::accept`] says so.
+    Control(Control),
+}
+
+/// A Data that verifies: seen for the first time, or again.
+#[derive(Debug)]
+pub enum Incoming<'d> {
+    /// Deliver it.
+    New(Verified<'d>),
+    /// It had been verified before and asks again: acknowledge, deliver nothing.
+    Repeat(SequenceNumber),
+}
+
+impl<A: Backend> Session<A> {
+    /// A session that has just been agreed on: nothing sent, nothing seen.
+    pub fn new(role: Role, keys: SessionKeys, epoch: Epoch, cid: ConnectionId) -> Self {
+        Self {
+            keys,
+            window: ReplayWindow::default(),
+            acknowledged: Acknowledged::default(),
+            forgeries: 0,
+            next: Some(SequenceNumber::FIRST),
+            cid,
+            epoch,
+            role,
+            backend: PhantomData,
+        }
+    }
+
+    /// The connection id.
+    pub const fn cid(&self) -> ConnectionId {
+        self.cid
+    }
+
+    /// The epoch of the Hello that opened the session.
+    pub const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// What the peer has acknowledged.
+    pub const fn acknowledged(&self) -> &Acknowledged {
+        &self.acknowledged
+    }
+
+    /// The highest number verified so far.
+    pub const fn highest_verified(&self) -> Option<SequenceNumber> {
+        self.window.highest()
+    }
+
+    /// The number that the next Data takes; none is left after 65,535.
+    pub const fn next(&self) -> Option<SequenceNumber> {
+        self.next
+    }
+
+    /// Whether a number sent or verified has reached FF00, so that the device should open a new session.
+    pub fn is_due_for_renewal(&self) -> bool {
+        let due = |number: SequenceNumber| number >= SequenceNumber::RENEWAL;
+        // The next number is one past the last one sent.
+        self.next.is_none_or(|next| next > SequenceNumber::RENEWAL) || self.window.highest().is_some_and(due)
+    }
+
+    /// Whether so many verifications failed that the keys must no longer be used (RFC 9147, 4.5.3).
+    pub const fn is_worn_out(&self) -> bool {
+        self.forgeries >= FORGERY_LIMIT
+    }
+
+    /// The facts to send when answering, or unasked; nothing before a number is acknowledgeable.
+    pub fn ack_block(&self, answering: Option<Answering>) -> Option<AckBlock> {
+        self.window.ack_block(answering)
+    }
+
+    /// The *rotate* with this number has proved itself and may be acknowledged.
+    pub fn accept(&mut self, number: SequenceNumber) {
+        self.window.acknowledge(number);
+    }
+
+    /// Protects one Data into the front of `out`.
+    ///
+    /// # Errors
+    /// [`ProtectError::BufferTooShort`], and no number is taken; [`ProtectError::NumbersUsedUp`].
+    pub fn protect(&mut self, outgoing: Outgoing<'_>, out: &mut [u8]) -> Result<Protected, ProtectError> {
+        let number = self.next.ok_or(ProtectError::NumbersUsedUp)?;
+        let short = !outgoing.confirm && number.fits_one_byte(self.acknowledged.highest());
+        let [_, low] = number.value().to_be_bytes();
+        let data = wire::Data {
+            cid: self.cid,
+            seq: if short { Seq::One(low) } else { Seq::Two(number) },
+            confirm: outgoing.confirm,
+            ack: outgoing.ack.is_some(),
+            control: outgoing.control,
+        };
+        let header = Header::Data(data).encode();
+        let ack = outgoing.ack.map(AckBlock::encode);
+        let ack = ack.as_ref().map_or(&[][..], |block| block);
+        let mut writer = Writer { rest: out, len: 0 };
+        let aad = writer.push([header.as_bytes(), &[]])?;
+        let plaintext = writer.push([ack, outgoing.payload])?;
+        let tag = writer.tag()?;
+        // From here on the number is gone, whatever becomes of the datagram.
+        self.next = number.next();
+        *tag = A::seal(self.sending_key(), Nonce::data(number), aad, plaintext);
+        Ok(Protected { number, len: writer.len })
+    }
+
+    /// Verifies one Data of this session. Nothing but the count of forgeries changes before the tag is good.
+    ///
+    /// # Errors
+    /// [`VerifyError::Inauthentic`] for a forgery; [`VerifyError::Replayed`] and [`VerifyError::TooOld`] for
+    /// what the window refuses; [`VerifyError::Malformed`] for what is authentic and makes no sense.
+    pub fn verify<'d>(&mut self, data: &wire::Data, sealed: Sealed<'d>) -> Result<Incoming<'d>, VerifyError> {
+        let number = data.seq.rebuild(self.window.highest());
+        let newest = self.window.highest().is_none_or(|highest| number > highest);
+        match self.window.check(number).map(|_| ()) {
+            Ok(()) => {}
+            Err(NotFresh::Repeat) if data.confirm => return self.verify_repeat(number, sealed),
+            Err(NotFresh::TooOld) => return Err(VerifyError::TooOld),
+            Err(_) => return Err(VerifyError::Replayed),
+        }
+        let plaintext = self.open(number, sealed)?;
+        let read = self.read(data, plaintext);
+        let acknowledgeable = match &read {
+            Ok((_, Content::Control(Control::Rotate { .. }))) | Err(_) => false,
+            Ok(_) => true,
+        };
+        // Nothing has moved since the check above.
+        if let Ok(slot) = self.window.check(number) {
+            slot.commit(acknowledgeable);
+        }
+        let (ack, content) = read.map_err(VerifyError::Malformed)?;
+        if let Some(block) = ack {
+            self.acknowledged.unite(block);
+        }
+        Ok(Incoming::New(Verified { number, newest, confirm: data.confirm, ack, content }))
+    }
+
+    /// A repeat is opened too, so that nobody but the peer draws an answer.
+    fn verify_repeat<'d>(
+        &mut self,
+        number: SequenceNumber,
+        sealed: Sealed<'d>,
+    ) -> Result<Incoming<'d>, VerifyError> {
+        self.open(number, sealed)?;
+        if self.window.is_acknowledgeable(number) {
+            Ok(Incoming::Repeat(number))
+        } else {
+            Err(VerifyError::Replayed)
+        }
+    }
+
+    fn open<'d>(&mut self, number: SequenceNumber, sealed: Sealed<'d>) -> Result<&'d mut [u8], VerifyError> {
+        let Sealed { aad, ciphertext, tag } = sealed;
+        if self.is_worn_out() {
+            return Err(VerifyError::Inauthentic);
+        }
+        A::open(self.receiving_key(), Nonce::data(number), aad, ciphertext, tag).map_err(|_| {
+            self.forgeries = self.forgeries.saturating_add(1);
+            VerifyError::Inauthentic
+        })?;
+        Ok(ciphertext)
+    }
+
+    /// `[ack block] || payload`, or why it cannot be that.
+    fn read<'d>(
+        &self,
+        data: &wire::Data,
+        plaintext: &'d mut [u8],
+    ) -> Result<(Option<AckBlock>, Content<'d>), Malformed> {
+        let (ack, payload) = if data.ack {
+            let (block, payload) =
+                plaintext.split_first_chunk_mut::<ACK_BLOCK_LEN>().ok_or(Malformed::ShortAck)?;
+            let block = AckBlock::decode(*block).ok_or(Malformed::AckOfUnsent)?;
+            if !self.has_sent(block.number) {
+                return Err(Malformed::AckOfUnsent);
+            }
+            (Some(block), payload)
+        } else {
+            (None, plaintext)
+        };
+        if data.control {
+            let control = Control::decode(payload, self.peer(), data.confirm);
+            // A *rotate* is a secret, and the buffer is the caller's.
+            payload.zeroize();
+            return Ok((ack, Content::Control(control?)));
+        }
+        Ok((ack, if payload.is_empty() { Content::Empty } else { Content::Payload(payload) }))
+    }
+
+    /// Verifies a Reset: valid only for a number that was sent and is not acknowledged (M-numbers of SPEC
+    /// section 5), so that a Reset of another gateway, or an old one, ends nothing that lives.
+    ///
+    /// # Errors
+    /// [`ResetError`]; nothing has changed.
+    pub fn verify_reset(&self, reset: &wire::Reset, sealed: Sealed<'_>) -> Result<(), ResetError> {
+        let number = reset.seq.rebuild(self.acknowledged.highest());
+        if !self.has_sent(number) {
+            return Err(ResetError::NeverSent);
+        }
+        if !self.acknowledged.is_missing(number) {
+            return Err(ResetError::Acknowledged);
+        }
+        let Sealed { aad, ciphertext, tag } = sealed;
+        A::open(self.receiving_key(), Nonce::reset(number), aad, ciphertext, tag)
+            .map_err(|_| ResetError::Inauthentic)
+    }
+
+    fn has_sent(&self, number: SequenceNumber) -> bool {
+        self.next.is_none_or(|next| number < next)
+    }
+
+    const fn sending_key(&self) -> &AeadKey {
+        match self.role {
+            Role::Device => &self.keys.up,
+            Role::Server => &self.keys.down,
+        }
+    }
+
+    const fn receiving_key(&self) -> &AeadKey {
+        match self.role {
+            Role::Device => &self.keys.down,
+            Role::Server => &self.keys.up,
+        }
+    }
+
+    const fn peer(&self) -> Role {
+        match self.role {
+            Role::Device => Role::Server,
+            Role::Server => Role::Device,
+        }
+    }
+}
+
+/// The server's answer to a Data of a session whose counters are gone.
+#[derive(Clone, Copy, Debug)]
+pub struct ResetDatagram {
+    bytes: [u8; RESET_MAX_LEN],
+    len: usize,
+}
+
+impl ResetDatagram {
+    /// The datagram.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(&self.bytes)
+    }
+}
+
+/// Verifies a Data without counters, and makes the Reset that answers it. Nothing in it can be delivered:
+/// whether it was delivered before is what the counters would have told. A one-byte number stands for itself.
+///
+/// # Errors
+/// [`VerifyError::Inauthentic`], which here is no forgery: the number may have been rebuilt wrongly.
+pub fn answer_without_counters<A: Backend>(
+    keys: &SessionKeys,
+    data: &wire::Data,
+    sealed: Sealed<'_>,
+) -> Result<ResetDatagram, VerifyError> {
+    let number = match data.seq {
+        Seq::One(low) => SequenceNumber::new(u16::from(low)),
+        Seq::Two(number) => number,
+    };
+    let Sealed { aad, ciphertext, tag } = sealed;
+    A::open(&keys.up, Nonce::data(number), aad, ciphertext, tag).map_err(|_| VerifyError::Inauthentic)?;
+    let header = Header::Reset(wire::Reset { cid: data.cid, seq: data.seq }).encode();
+    let tag = A::seal(&keys.down, Nonce::reset(number), header.as_bytes(), &mut []);
+    let mut reset = ResetDatagram { bytes: [0; RESET_MAX_LEN], len: header.as_bytes().len() + TAG_LEN };
+    for (to, from) in reset.bytes.iter_mut().zip(header.as_bytes().iter().chain(&tag)) {
+        *to = *from;
+    }
+    Ok(reset)
+}
+
+/// The free end of a buffer.
+struct Writer<'o> {
+    rest: &'o mut [u8],
+    len: usize,
+}
+
+impl<'o> Writer<'o> {
+    fn reserve(&mut self, len: usize) -> Result<&'o mut [u8], ProtectError> {
+        let rest = core::mem::take(&mut self.rest);
+        let (reserved, rest) = rest.split_at_mut_checked(len).ok_or(ProtectError::BufferTooShort)?;
+        self.rest = rest;
+        self.len += len;
+        Ok(reserved)
+    }
+
+    fn push(&mut self, parts: [&[u8]; 2]) -> Result<&'o mut [u8], ProtectError> {
+        let [first, second] = parts;
+        let len = first.len().checked_add(second.len()).ok_or(ProtectError::BufferTooShort)?;
+        let reserved = self.reserve(len)?;
+        let (head, tail) = reserved.split_at_mut_checked(first.len()).ok_or(ProtectError::BufferTooShort)?;
+        head.copy_from_slice(first);
+        tail.copy_from_slice(second);
+        Ok(reserved)
+    }
+
+    fn tag(&mut self) -> Result<&'o mut Tag, ProtectError> {
+        self.reserve(TAG_LEN)?.try_into().map_err(|_| ProtectError::BufferTooShort)
+    }
+}
