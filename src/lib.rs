@@ -3,10 +3,15 @@
 #![forbid(unsafe_code)]
 
 pub mod aead;
+pub mod boot_counter;
 pub mod control;
 pub mod delivery;
 pub mod entropy;
 pub mod error;
+#[cfg(feature = "embedded-storage")]
+pub mod flash;
+pub mod identity;
+pub mod key_slots;
 pub mod keys;
 pub mod number;
 pub mod record;

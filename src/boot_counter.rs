@@ -1,0 +1,274 @@
+//! The boot counter: the one number that a device must never have twice, kept through power cuts. Owns the
+//! layout of its two flash pages and the order of writes and erases; never sees a key. SPEC section 5, boot.
+//!
+//! [`NorBootCounter`] (feature `embedded-storage`) keeps it in NOR flash as a log in two erase pages that take
+//! turns:
+//!
+//! ```text
+//! page 0   | 41, !41 | 42, !42 |  torn   | 43, !43 | blank   | blank   | ...   the newest value, then free slots
+//! page 1   | 37, !37 | 38, !38 | 39, !39 | 40, !40 | ...                       full, older, erased at the turn
+//! slot     value (4, big-endian) | its complement (4) | FF up to the write size
+//! ```
+//!
+//! # Why a power cut is always seen
+//!
+//! Of each bit of the value and the same bit of the complement exactly one is 0. A program operation only
+//! clears bits; cut short, it leaves at least one such pair at 11. An erase only sets bits; cut short, it leaves
+//! an entry either whole or with a pair at 11. So an entry whose pairs all differ is one that was written, whole.
+//! (Some parts clear a page before they set it. A cut there can leave any mixture; that 32 pairs then differ by
+//! chance, in one entry, has a probability of 2^-32, and the counter could only jump *ahead* by it.)
+//!
+//! The highest whole entry is the value. It is never erased: a page is erased only while the other one holds the
+//! highest, so what a torn erase leaves over is older and loses. No slot is written twice, and none before a
+//! used one; the first slot of a page is only written right after an erase of that page that read back blank,
+//! so no erase that may have been cut short is relied upon.
+//!
+//! # Wear
+//!
+//! One small write a boot and one erase a page of boots. With pages of 4,096 bytes and slots of 8 a page lasts
+//! 512 boots an erase; at 10,000 erases a page the pair lasts 10,240,000 boots.
+
+use crate::error::StorageError;
+
+/// What the storage of a boot counter holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// The highest value that was stored.
+    Intact(u32),
+    /// Nothing: never written, or erased since.
+    Blank,
+    /// Something, but no value.
+    Broken,
+}
+
+/// The storage of a device's boot counter.
+///
+/// The device half trusts it with replay protection: implement it only on storage that keeps what [`store`]
+/// was given before it returned, through any loss of power.
+///
+/// [`store`]: Self::store
+pub trait BootCounter {
+    /// Reads the counter, from the storage itself and not from a copy in memory.
+    ///
+    /// # Errors
+    /// [`StorageError::Read`] if the storage could not be read at all.
+    fn load(&mut self) -> Result<Stored, StorageError>;
+
+    /// Stores a value above the one before: durable when it returns, and at a power cut at any instant either
+    /// the old or the new value. Starts afresh where nothing or nothing intact is stored.
+    ///
+    /// # Errors
+    /// [`StorageError::Backwards`] for a value below the one stored, which then stays; any other
+    /// [`StorageError`] if the storage failed, which leaves the old or the new value.
+    fn store(&mut self, boot: u32) -> Result<(), StorageError>;
+}
+
+impl<T: BootCounter + ?Sized> BootCounter for &mut T {
+    fn load(&mut self) -> Result<Stored, StorageError> {
+        (**self).load()
+    }
+
+    fn store(&mut self, boot: u32) -> Result<(), StorageError> {
+        (**self).store(boot)
+    }
+}
+
+/// Length in bytes of one entry of the log, without padding.
+pub const ENTRY_LEN: usize = 8;
+
+/// The entry that says `boot`. What the factory writes at the start of the region is `entry(0)`; on flash with
+/// a longer write size, FF follows.
+pub const fn entry(boot: u32) -> [u8; ENTRY_LEN] {
+    // The complement of the low half is the low half of the complement: one shift and one mask less.
+    ((boot as u64) << 32 | !boot as u64).to_be_bytes()
+}
+
+#[cfg(feature = "embedded-storage")]
+pub use nor::NorBootCounter;
+
+#[cfg(feature = "embedded-storage")]
+mod nor {
+    use embedded_storage::nor_flash::NorFlash;
+
+    use super::{BootCounter, ENTRY_LEN, Stored, entry};
+    use crate::error::{RegionError, StorageError};
+    use crate::flash::{self, BLANK, MAX_WORD_LEN};
+
+    /// A [`BootCounter`] in two neighbouring erase pages of NOR flash.
+    ///
+    /// Any [`NorFlash`] whose read and write sizes are powers of two up to 32 bytes and whose erase size is a
+    /// multiple of 64; other flash is refused at compile time. Needs no [`MultiwriteNorFlash`]: each word is
+    /// written once between erases, as flash with ECC wants it. Where such flash fails to *read* a torn word, that
+    /// word counts as torn.
+    ///
+    /// Keeps nothing in memory: each call reads the two pages anew.
+    ///
+    /// [`MultiwriteNorFlash`]: embedded_storage::nor_flash::MultiwriteNorFlash
+    #[derive(Debug)]
+    pub struct NorBootCounter<F> {
+        flash: F,
+        offset: u32,
+    }
+
+    /// One of the two pages.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Page {
+        First,
+        Second,
+    }
+
+    /// What a slot holds.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Entry {
+        Blank,
+        Whole(u32),
+        Torn,
+    }
+
+    /// What one page holds.
+    #[derive(Clone, Copy)]
+    struct Log {
+        page: Page,
+        highest: Option<u32>,
+        /// The number of the first slot that has no used slot behind it.
+        next: u32,
+    }
+
+    /// How many slots of a page are tried: one that reads blank may still refuse, when a write to it was cut short
+    /// just after it began.
+    const ATTEMPTS: u32 = 3;
+
+    impl<F: NorFlash> NorBootCounter<F> {
+        /// Length in bytes of the region: two erase pages.
+        pub const LEN: u32 = 2 * Self::PAGE_LEN;
+
+        const PAGE_LEN: u32 = flash::page_len::<F>();
+        const SLOT_LEN: u32 = {
+            let word = if F::WRITE_SIZE > F::READ_SIZE { F::WRITE_SIZE } else { F::READ_SIZE };
+            flash::as_u32(if word > ENTRY_LEN { word } else { ENTRY_LEN })
+        };
+        const SLOTS: u32 = Self::PAGE_LEN / Self::SLOT_LEN;
+
+        /// The counter in the region of [`LEN`](Self::LEN) bytes at `offset`. Touches nothing yet.
+        ///
+        /// # Errors
+        /// [`RegionError`] if `offset` is no multiple of the erase size, or the region does not fit.
+        pub fn new(flash: F, offset: u32) -> Result<Self, RegionError> {
+            flash::check_region(&flash, offset, Self::LEN)?;
+            Ok(Self { flash, offset })
+        }
+
+        /// Gives the flash back.
+        pub fn into_flash(self) -> F {
+            self.flash
+        }
+
+        const fn start(&self, page: Page) -> u32 {
+            match page {
+                Page::First => self.offset,
+                Page::Second => self.offset + Self::PAGE_LEN,
+            }
+        }
+
+        /// Reads both pages, the one with the highest value first. Fails only if not one slot could be read.
+        fn logs(&mut self) -> Result<(Log, Log), StorageError> {
+            let mut readable = false;
+            let first = self.log(Page::First, &mut readable);
+            let second = self.log(Page::Second, &mut readable);
+            if !readable {
+                return Err(StorageError::Read);
+            }
+            Ok(if second.highest > first.highest { (second, first) } else { (first, second) })
+        }
+
+        fn log(&mut self, page: Page, readable: &mut bool) -> Log {
+            let mut log = Log { page, highest: None, next: 0 };
+            for slot in 0..Self::SLOTS {
+                let entry = self.read(page, slot);
+                *readable |= entry.is_ok();
+                match entry.unwrap_or(Entry::Torn) {
+                    Entry::Blank => continue,
+                    Entry::Whole(boot) => log.highest = log.highest.max(Some(boot)),
+                    Entry::Torn => {}
+                }
+                log.next = slot + 1;
+            }
+            log
+        }
+
+        fn read(&mut self, page: Page, slot: u32) -> Result<Entry, F::Error> {
+            let mut bytes = [0; MAX_WORD_LEN];
+            let start = self.start(page) + slot * Self::SLOT_LEN;
+            let bytes = slot_bytes::<F>(&mut bytes);
+            self.flash.read(start, bytes)?;
+            if bytes.iter().all(|byte| *byte == BLANK) {
+                return Ok(Entry::Blank);
+            }
+            let boot = bytes.first_chunk().map_or(0, |value| u32::from_be_bytes(*value));
+            Ok(if bytes == slot_bytes::<F>(&mut padded(boot)) { Entry::Whole(boot) } else { Entry::Torn })
+        }
+
+        /// Writes to the first slot from `next` on that takes it.
+        fn append(&mut self, page: Page, next: u32, boot: u32) -> Result<(), StorageError> {
+            let mut error = StorageError::Write;
+            for slot in (next..Self::SLOTS).take(ATTEMPTS as usize) {
+                match self.write(page, slot, boot) {
+                    Ok(()) => return Ok(()),
+                    Err(failed) => error = failed,
+                }
+            }
+            Err(error)
+        }
+
+        fn write(&mut self, page: Page, slot: u32, boot: u32) -> Result<(), StorageError> {
+            let start = self.start(page) + slot * Self::SLOT_LEN;
+            let written = self.flash.write(start, slot_bytes::<F>(&mut padded(boot)));
+            written.map_err(|_| StorageError::Write)?;
+            match self.read(page, slot) {
+                Ok(Entry::Whole(value)) if value == boot => Ok(()),
+                Ok(_) => Err(StorageError::Verify),
+                Err(_) => Err(StorageError::Read),
+            }
+        }
+    }
+
+    impl<F: NorFlash> BootCounter for NorBootCounter<F> {
+        fn load(&mut self) -> Result<Stored, StorageError> {
+            let (newest, other) = self.logs()?;
+            Ok(match newest.highest {
+                Some(boot) => Stored::Intact(boot),
+                None if newest.next == 0 && other.next == 0 => Stored::Blank,
+                None => Stored::Broken,
+            })
+        }
+
+        fn store(&mut self, boot: u32) -> Result<(), StorageError> {
+            let (newest, other) = self.logs()?;
+            match newest.highest {
+                Some(stored) if boot < stored => return Err(StorageError::Backwards),
+                Some(stored) if boot == stored => return Ok(()),
+                Some(_) if self.append(newest.page, newest.next, boot).is_ok() => return Ok(()),
+                // The page is full, or its free slots do not take anything: the other one's turn.
+                _ => {}
+            }
+            let start = self.start(other.page);
+            flash::erase(&mut self.flash, start)?;
+            self.append(other.page, 0, boot)
+        }
+    }
+
+    /// The entry, and FF behind it.
+    fn padded(boot: u32) -> [u8; MAX_WORD_LEN] {
+        let mut bytes = [BLANK; MAX_WORD_LEN];
+        for (to, from) in bytes.iter_mut().zip(entry(boot)) {
+            *to = from;
+        }
+        bytes
+    }
+
+    /// As many bytes as a slot has.
+    fn slot_bytes<F: NorFlash>(bytes: &mut [u8; MAX_WORD_LEN]) -> &mut [u8] {
+        let len = NorBootCounter::<F>::SLOT_LEN as usize;
+        bytes.get_mut(..len).unwrap_or_default()
+    }
+}

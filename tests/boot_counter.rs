@@ -1,0 +1,374 @@
+//! The boot counter on simulated flash: cut at every word and every erase, in the middle of bits, again and again.
+//! SPEC section 5, boot.
+
+use moteseal::boot_counter::{BootCounter, NorBootCounter, Stored, entry};
+use moteseal::error::{RegionError, StorageError};
+use moteseal_sim::nor::{Fault, Nor, Tear, Wear};
+use proptest::prelude::*;
+
+const PAGE: usize = 64;
+const CAPACITY: usize = 2 * PAGE;
+
+type Small<const WORD: usize> = Nor<WORD, PAGE>;
+
+const fn slot_len(word: usize) -> usize {
+    if word > 8 { word } else { 8 }
+}
+
+fn counter<const WORD: usize, const P: usize>(flash: &mut Nor<WORD, P>) -> NorBootCounter<&mut Nor<WORD, P>> {
+    NorBootCounter::new(flash, 0).unwrap()
+}
+
+fn load<const WORD: usize>(flash: &mut Small<WORD>) -> Stored {
+    counter(flash).load().unwrap()
+}
+
+/// Flash after the factory and `boots` whole boots.
+fn after<const WORD: usize>(boots: u32) -> Vec<u8> {
+    let mut flash = Small::<WORD>::new(CAPACITY);
+    flash.put(0, &entry(0)).unwrap();
+    for boot in 1..=boots {
+        counter(&mut flash).store(boot).unwrap();
+    }
+    flash.as_bytes().to_vec()
+}
+
+/// How many operations `store(boot)` takes.
+fn operations<const WORD: usize>(contents: &[u8], boot: u32) -> u64 {
+    let mut flash = Small::<WORD>::from_bytes(contents.to_vec());
+    counter(&mut flash).store(boot).unwrap();
+    flash.operations()
+}
+
+/// Stores `boot` with the power cut, and gives what the flash then holds.
+fn torn<const WORD: usize>(contents: &[u8], boot: u32, at: u64, tear: Tear) -> Vec<u8> {
+    let mut flash = Small::<WORD>::from_bytes(contents.to_vec());
+    flash.cut_power(at, tear);
+    let stored = counter(&mut flash).store(boot);
+    assert!(!flash.has_power() && stored.is_err(), "no cut at operation {at}");
+    flash.power_on();
+    flash.as_bytes().to_vec()
+}
+
+fn few_tears() -> Vec<Tear> {
+    let bits = [0, 1, 1 << 63, 0x5555_5555_5555_5555, u64::MAX << 32, u64::MAX >> 32, u64::MAX];
+    bits.map(Tear::Bits)
+        .into_iter()
+        .chain((0..3).map(Tear::Random))
+        .chain((0..3).map(Tear::Garbage))
+        .collect()
+}
+
+fn many_tears() -> Vec<Tear> {
+    let single = (0..64).map(|bit| 1 << bit);
+    let missing = (0..64).map(|bit| !(1 << bit));
+    // All that can be left of a single byte, which is all that can be left of a word of one byte.
+    let bytes = (0..=0xFF).map(|byte| byte * 0x0101_0101_0101_0101);
+    let seeded = (100..132).flat_map(|seed| [Tear::Random(seed), Tear::Garbage(seed)]);
+    few_tears().into_iter().chain(single.chain(missing).chain(bytes).map(Tear::Bits)).chain(seeded).collect()
+}
+
+/// After a cut: the old or the new value, and a counter that goes on.
+fn check<const WORD: usize>(contents: &[u8], old: u32) -> u32 {
+    let mut flash = Small::<WORD>::from_bytes(contents.to_vec());
+    let Stored::Intact(stored) = load(&mut flash) else { panic!("lost {old}: {contents:02x?}") };
+    assert!(stored == old || stored == old + 1, "{stored} after {old}: {contents:02x?}");
+    counter(&mut flash).store(stored + 1).unwrap();
+    assert_eq!(load(&mut flash), Stored::Intact(stored + 1));
+    stored
+}
+
+/// One cut at every operation of every boot over two turns of the pages.
+fn one_cut<const WORD: usize>() {
+    let slots = u32::try_from(CAPACITY / slot_len(WORD)).unwrap();
+    let mut outcomes = [0; 2];
+    for old in 0..2 * slots {
+        let contents = after::<WORD>(old);
+        for at in 0..operations::<WORD>(&contents, old + 1) {
+            for tear in many_tears() {
+                let stored = check::<WORD>(&torn::<WORD>(&contents, old + 1, at, tear), old);
+                outcomes[usize::from(stored != old)] += 1;
+            }
+        }
+    }
+    assert!(outcomes.iter().all(|seen| *seen > 0), "{outcomes:?}");
+}
+
+#[test]
+fn a_cut_anywhere_leaves_the_old_or_the_new_value() {
+    one_cut::<1>();
+    one_cut::<2>();
+    one_cut::<4>();
+    one_cut::<8>();
+    one_cut::<16>();
+    one_cut::<32>();
+}
+
+/// Two cuts, each at every operation: the second while the first is being got over.
+fn two_cuts<const WORD: usize>() {
+    let slots = u32::try_from(PAGE / slot_len(WORD)).unwrap();
+    // Around the turn of each page.
+    for old in [1, slots - 2, slots - 1, slots, 2 * slots - 2, 2 * slots - 1, 2 * slots] {
+        let contents = after::<WORD>(old);
+        for at in 0..operations::<WORD>(&contents, old + 1) {
+            for tear in few_tears() {
+                let once = torn::<WORD>(&contents, old + 1, at, tear);
+                let stored = check::<WORD>(&once, old);
+                for at in 0..operations::<WORD>(&once, stored + 1) {
+                    for tear in few_tears() {
+                        check::<WORD>(&torn::<WORD>(&once, stored + 1, at, tear), stored);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cut_while_a_cut_is_got_over_leaves_the_old_or_the_new_value() {
+    two_cuts::<2>();
+    two_cuts::<4>();
+    two_cuts::<8>();
+    two_cuts::<32>();
+}
+
+#[test]
+fn a_cut_in_the_first_store_of_blank_flash_leaves_no_value_or_the_new_one() {
+    let blank = vec![0xFF; CAPACITY];
+    for at in 0..operations::<4>(&blank, 1) {
+        for tear in many_tears().into_iter().filter(|tear| !matches!(tear, Tear::Garbage(_))) {
+            let mut flash = Small::<4>::from_bytes(torn::<4>(&blank, 1, at, tear));
+            assert!(matches!(load(&mut flash), Stored::Blank | Stored::Broken | Stored::Intact(1)));
+            counter(&mut flash).store(1).unwrap();
+            assert_eq!(load(&mut flash), Stored::Intact(1));
+        }
+    }
+}
+
+#[test]
+fn the_state_of_the_storage_is_told() {
+    let [old, new] = [entry(6), entry(7)];
+    let torn = [0, 0, 0, 7, 0xFF, 0xFF, 0xFF, 0xF9]; // a bit of the complement not yet cleared
+    let table = [
+        (vec![], Stored::Blank),
+        (vec![(0, entry(0))], Stored::Intact(0)),
+        (vec![(0, entry(u32::MAX))], Stored::Intact(u32::MAX)),
+        (vec![(0, torn)], Stored::Broken),
+        (vec![(PAGE, torn)], Stored::Broken),
+        (vec![(0, old), (8, torn)], Stored::Intact(6)),
+        (vec![(0, old), (8, torn), (16, new)], Stored::Intact(7)),
+        (vec![(8, new), (PAGE, old)], Stored::Intact(7)),
+    ];
+    for (slots, stored) in table {
+        let mut flash = Small::<4>::new(CAPACITY);
+        for (at, bytes) in &slots {
+            flash.put(*at, bytes).unwrap();
+        }
+        assert_eq!(load(&mut flash), stored, "{slots:02x?}");
+    }
+}
+
+#[test]
+fn an_entry_is_the_value_and_its_complement() {
+    assert_eq!(entry(0), [0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF]);
+    assert_eq!(entry(0x0102_0304), [1, 2, 3, 4, 0xFE, 0xFD, 0xFC, 0xFB]);
+}
+
+#[test]
+fn the_first_boot_after_the_factory_costs_one_write_and_no_erase() {
+    let mut flash = Small::<4>::new(CAPACITY);
+    flash.put(0, &entry(0)).unwrap();
+    counter(&mut flash).store(1).unwrap();
+    assert_eq!(flash.total_wear(), Wear { writes: 1, erases: 0 });
+    assert_eq!(flash.as_bytes()[8..16], entry(1));
+}
+
+#[test]
+fn pages_of_4096_bytes_last_512_boots_an_erase() {
+    let mut flash = Nor::<8, 4096>::new(8192);
+    flash.put(0, &entry(0)).unwrap();
+    for boot in 1..=4 * 512 {
+        counter(&mut flash).store(boot).unwrap();
+    }
+    assert_eq!(flash.total_wear(), Wear { writes: 4 * 512, erases: 4 });
+    assert_eq!((flash.wear(0).erases, flash.wear(1).erases), (2, 2));
+}
+
+#[test]
+fn the_counter_never_goes_back() {
+    let mut flash = Small::<4>::from_bytes(after::<4>(9));
+    let before = flash.as_bytes().to_vec();
+    assert_eq!(counter(&mut flash).store(8), Err(StorageError::Backwards));
+    assert_eq!(counter(&mut flash).store(9), Ok(()));
+    assert_eq!((flash.as_bytes(), flash.operations()), (&before[..], 0));
+    counter(&mut flash).store(u32::MAX).unwrap();
+    assert_eq!(counter(&mut flash).store(0), Err(StorageError::Backwards));
+    assert_eq!(load(&mut flash), Stored::Intact(u32::MAX));
+}
+
+#[test]
+fn slots_that_refuse_are_passed_over() {
+    for fault in [Fault::WriteFails, Fault::WriteIgnored] {
+        // 1 stands in slot 1; 2 and 3 refuse, and 4 takes it.
+        let mut flash = Small::<8>::from_bytes(after::<8>(1));
+        flash.set_fault(16..32, fault);
+        counter(&mut flash).store(2).unwrap();
+        assert_eq!(flash.as_bytes()[32..40], entry(2));
+        // Three in a row: the other page.
+        let mut flash = Small::<8>::from_bytes(after::<8>(1));
+        flash.set_fault(16..40, fault);
+        counter(&mut flash).store(2).unwrap();
+        assert_eq!(flash.as_bytes()[PAGE..PAGE + 8], entry(2));
+        assert_eq!(load(&mut flash), Stored::Intact(2));
+    }
+}
+
+#[test]
+fn flash_that_takes_nothing_is_an_error_and_keeps_the_value() {
+    for (fault, error) in [
+        (Fault::WriteFails, StorageError::Write),
+        (Fault::WriteIgnored, StorageError::Verify),
+        (Fault::EraseFails, StorageError::Write),
+        (Fault::EraseIgnored, StorageError::Verify),
+    ] {
+        // Both pages are full, so that the next store needs an erase.
+        let mut flash = Small::<8>::from_bytes(after::<8>(15));
+        flash.set_fault(0..CAPACITY, fault);
+        assert_eq!(counter(&mut flash).store(16), Err(error), "{fault:?}");
+        assert_eq!(load(&mut flash), Stored::Intact(15));
+    }
+}
+
+#[test]
+fn flash_that_cannot_be_read_is_an_error_and_an_unreadable_slot_is_a_torn_one() {
+    let mut flash = Small::<8>::from_bytes(after::<8>(2));
+    flash.set_fault(0..CAPACITY, Fault::ReadFails);
+    assert_eq!(counter(&mut flash).load(), Err(StorageError::Read));
+    assert_eq!(counter(&mut flash).store(3), Err(StorageError::Read));
+    assert_eq!(flash.operations(), 0);
+    // As flash with ECC answers after a cut: slot 3 is an error until its page is erased.
+    flash.clear_faults();
+    flash.set_fault(24..25, Fault::ReadFails);
+    assert_eq!(load(&mut flash), Stored::Intact(2));
+    counter(&mut flash).store(3).unwrap();
+    assert_eq!((&flash.as_bytes()[24..32], &flash.as_bytes()[32..40]), (&[0xFF; 8][..], &entry(3)[..]));
+    // And blank flash of which a part cannot be read is not known to be blank.
+    let mut flash = Small::<8>::new(CAPACITY);
+    flash.set_fault(24..25, Fault::ReadFails);
+    assert_eq!(load(&mut flash), Stored::Broken);
+}
+
+#[test]
+fn the_region_lies_whole_and_aligned_in_the_flash() {
+    let region = |offset| {
+        let counter = NorBootCounter::new(Small::<4>::new(3 * PAGE), offset);
+        counter.map(|_| ()).map_err(|error: RegionError| error)
+    };
+    assert_eq!(region(0), Ok(()));
+    assert_eq!(region(64), Ok(()));
+    assert_eq!(region(4), Err(RegionError::Misaligned));
+    assert_eq!(region(128), Err(RegionError::OutOfRange));
+    assert_eq!(region(u32::MAX - 63), Err(RegionError::OutOfRange));
+}
+
+#[test]
+fn a_counter_at_an_offset_leaves_the_rest_alone() {
+    let mut flash = Nor::<4, PAGE>::from_bytes([[7; PAGE], [0xFF; PAGE], [0xFF; PAGE], [7; PAGE]].concat());
+    for boot in 1..100 {
+        NorBootCounter::new(&mut flash, 64).unwrap().store(boot).unwrap();
+    }
+    assert!(flash.as_bytes()[..PAGE].iter().chain(&flash.as_bytes()[3 * PAGE..]).all(|byte| *byte == 7));
+}
+
+/// A boot as the device half does it: advance, read back, use.
+fn boot(flash: &mut Small<4>) -> Option<u32> {
+    let mut counter = counter(flash);
+    let Ok(Stored::Intact(last)) = counter.load() else { return None };
+    counter.store(last + 1).ok()?;
+    (counter.load() == Ok(Stored::Intact(last + 1))).then_some(last + 1)
+}
+
+/// What one slot may hold after any history.
+fn slot() -> impl Strategy<Value = [u8; 8]> {
+    prop_oneof![
+        4 => (0u32..40).prop_map(entry),
+        3 => Just([0xFF; 8]),
+        2 => (any::<u32>(), any::<u64>()).prop_map(|(boot, kept)| {
+            (u64::from_be_bytes(entry(boot)) | kept).to_be_bytes()
+        }),
+        1 => any::<[u8; 8]>(),
+    ]
+}
+
+fn tear() -> impl Strategy<Value = Tear> {
+    prop_oneof![
+        2 => any::<u64>().prop_map(Tear::Random),
+        1 => any::<u64>().prop_map(Tear::Garbage),
+        1 => prop_oneof![Just(0), Just(u64::MAX), any::<u64>()].prop_map(Tear::Bits),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Three hundred boots, most of them cut short: no value is ever used twice, and each is the old or the new.
+    #[test]
+    fn no_boot_is_ever_had_twice(cuts in prop::collection::vec(prop::option::weighted(0.7, (0u64..5, tear())), 300)) {
+        let mut flash = Small::<4>::new(CAPACITY);
+        flash.put(0, &entry(0)).unwrap();
+        let (mut stored, mut used) = (0, 0);
+        for cut in cuts {
+            if let Some((after, tear)) = cut {
+                flash.cut_power(after, tear);
+            }
+            if let Some(boot) = boot(&mut flash) {
+                prop_assert!(boot > used, "{} after {}", boot, used);
+                used = boot;
+            }
+            flash.power_on();
+            let now = load(&mut flash);
+            prop_assert!(now == Stored::Intact(stored) || now == Stored::Intact(stored + 1));
+            let Stored::Intact(now) = now else { unreachable!() };
+            prop_assert!(now >= used);
+            stored = now;
+        }
+    }
+
+    /// Whatever the flash holds: the highest entry is the value, and storing keeps the rules of the flash.
+    #[test]
+    fn any_contents_are_read_as_a_slow_reader_would(slots in prop::collection::vec(slot(), CAPACITY / 8)) {
+        let mut flash = Small::<4>::from_bytes(slots.concat());
+        let whole = |slot: &[u8; 8]| {
+            let (value, complement) = slot.split_at(4);
+            value.iter().zip(complement).all(|(v, c)| v ^ c == 0xFF).then(|| u32::from_be_bytes(*slot.first_chunk().unwrap()))
+        };
+        let highest = slots.iter().filter_map(whole).max();
+        let expected = match highest {
+            Some(boot) => Stored::Intact(boot),
+            None if slots.iter().all(|slot| *slot == [0xFF; 8]) => Stored::Blank,
+            None => Stored::Broken,
+        };
+        prop_assert_eq!(load(&mut flash), expected);
+        let next = highest.map_or(1, |boot| boot.saturating_add(1));
+        prop_assert_eq!(counter(&mut flash).store(next), Ok(()));
+        prop_assert_eq!(load(&mut flash), Stored::Intact(next));
+        // The first cut after that harms nothing either.
+        flash.cut_power(0, Tear::Bits(0x0F0F_0F0F_0F0F_0F0F));
+        let after = next.saturating_add(1);
+        let _ = counter(&mut flash).store(after);
+        flash.power_on();
+        prop_assert!(load(&mut flash) == Stored::Intact(next) || load(&mut flash) == Stored::Intact(after));
+    }
+
+    /// Values that jump ahead, as after a Floor, over many turns.
+    #[test]
+    fn jumps_are_kept(jumps in prop::collection::vec(1u32..1_000_000, 200)) {
+        let mut flash = Small::<8>::new(CAPACITY);
+        let mut value = 0;
+        for jump in jumps {
+            value += jump;
+            prop_assert_eq!(counter(&mut flash).store(value), Ok(()));
+            prop_assert_eq!(load(&mut flash), Stored::Intact(value));
+        }
+    }
+}
