@@ -26,6 +26,17 @@ pub enum Role {
     Server,
 }
 
+impl Role {
+    /// The other one.
+    #[must_use]
+    pub const fn peer(self) -> Self {
+        match self {
+            Self::Device => Self::Server,
+            Self::Server => Self::Device,
+        }
+    }
+}
+
 /// A control message.
 #[derive(Clone, Debug)]
 pub enum Control {
