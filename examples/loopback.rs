@@ -73,7 +73,7 @@ fn deliver(
             None
         }
         Received::Answered { kind, answer, .. } => {
-            println!("  server: answers {kind:?} again");
+            println!("  server: {kind:?}");
             Some(answer)
         }
         Received::Pending(held, change) => {
