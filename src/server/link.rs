@@ -77,10 +77,10 @@ pub(crate) struct Active<Address, O, A: Backend> {
 }
 
 impl<Address: Copy + PartialEq, O: Default, A: Backend> Active<Address, O, A> {
-    /// The candidate after its first Data, of `len` bytes, which came from `from` (M-62, M-71).
-    pub(super) fn confirmed(candidate: Candidate<Address, A>, from: Address, len: usize) -> Self {
+    /// The candidate after its first Data, which came from `from` (M-62, M-71).
+    pub(super) fn confirmed(candidate: Candidate<Address, A>, from: Address) -> Self {
         Self {
-            path: Path::confirmed(from, from == candidate.from, len),
+            path: Path::confirmed(from, from == candidate.from),
             session: candidate.session,
             generation: candidate.generation,
             hello_tag: candidate.hello_tag,
