@@ -20,8 +20,8 @@ pub(crate) struct Link<Address, O, A: Backend> {
     pub(super) candidate: Option<Candidate<Address, A>>,
     /// A connection id that a change under way will put into the record.
     pub(super) reserved: Option<ConnectionId>,
-    /// It has been taken out of service; the record will say so once that is durable.
-    pub(super) silenced: bool,
+    /// The change that takes it out of service; the record will say so once that is durable.
+    pub(super) silenced: Option<Ticket>,
     /// When a Reset was last sent: under the confirmed entry, under the candidate's.
     pub(super) resets: [Option<Millis>; 2],
     /// A session was confirmed since the record was last written, so its excuse is used up.
@@ -37,7 +37,7 @@ impl<Address, O, A: Backend> Default for Link<Address, O, A> {
             active,
             candidate,
             reserved,
-            silenced: false,
+            silenced: None,
             resets: [None; 2],
             excuse_used: false,
             clones: 0,

@@ -19,7 +19,7 @@ pub struct Admin {
     ticket: Ticket,
     index: Index,
     version: u32,
-    /// It makes an inactive device active again.
+    /// It says that the device may speak, whatever was said before.
     readmits: bool,
 }
 
@@ -32,7 +32,9 @@ impl Admin {
 
 impl<T: Table, E: Entropy> Server<T, E> {
     /// Revokes, quarantines or (if it is not revoked) readmits a device. A device that is taken out of service
-    /// is silent at once; the change makes that last.
+    /// is silent at once; the change makes that last. If the store cannot make it, because the record has changed
+    /// or for another reason, ask again: the device stays silent until then, or until a later readmission, but not
+    /// over a restart.
     ///
     /// # Errors
     /// [`AdminError::UnknownDevice`]; [`AdminError::Revoked`], which is final.
@@ -42,13 +44,17 @@ impl<T: Table, E: Entropy> Server<T, E> {
         status: Status,
     ) -> Result<(Admin, Change<RecordChange>), AdminError> {
         let index = self.table.find(device_id).ok_or(AdminError::UnknownDevice)?;
-        let peer = self.table.peer_mut(index).ok_or(AdminError::UnknownDevice)?;
-        if peer.record.status() == Status::Revoked && status != Status::Revoked {
+        let record = &self.table.peer(index).ok_or(AdminError::UnknownDevice)?.record;
+        if record.status() == Status::Revoked && status != Status::Revoked {
             return Err(AdminError::Revoked);
         }
-        peer.link.silenced |= status != Status::Active;
-        let record = peer.record.clone().with_status(status);
-        self.change(index, record).ok_or(AdminError::UnknownDevice)
+        let record = record.clone().with_status(status);
+        let (mut admin, change) = self.change(index, record).ok_or(AdminError::UnknownDevice)?;
+        admin.readmits = status == Status::Active;
+        if let Some(peer) = self.table.peer_mut(index).filter(|_| !admin.readmits) {
+            peer.link.silenced = Some(admin.ticket);
+        }
+        Ok((admin, change))
     }
 
     /// Begins a rotation to the next generation: one secret for each generation (M-117). From the moment that
@@ -121,7 +127,8 @@ impl<T: Table, E: Entropy> Server<T, E> {
         }
         self.replace(admin.index, admin.version, durable.value.record)?;
         let Some(peer) = self.table.peer_mut(admin.index) else { return Ok(None) };
-        peer.link.silenced &= !admin.readmits;
+        // What was ordered after the readmission stands.
+        peer.link.silenced.take_if(|silenced| admin.readmits && *silenced < admin.ticket);
         let is_gone = |generation: Generation| {
             peer.record.status() == Status::Revoked || generation < peer.record.generation()
         };
@@ -157,8 +164,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
     fn change(&mut self, index: Index, record: Record) -> Option<(Admin, Change<RecordChange>)> {
         let ticket = self.ticket();
         let peer = self.table.peer(index)?;
-        let readmits = peer.record.status() != Status::Active && record.status() == Status::Active;
-        let admin = Admin { ticket, index, version: peer.version, readmits };
+        let admin = Admin { ticket, index, version: peer.version, readmits: false };
         let value = RecordChange { expected: peer.record.clone(), record, note_boot: None };
         Some((admin, Change { ticket, value }))
     }

@@ -56,7 +56,7 @@ impl<Address, O, A: Backend> Peer<Address, O, A> {
 
     /// Whether anything may be opened or sealed for it (M-65).
     pub fn is_active(&self) -> bool {
-        self.record.status() == Status::Active && !self.link.silenced
+        self.record.status() == Status::Active && self.link.silenced.is_none()
     }
 
     /// The connection ids that are in use for this device: those of its record, and one that is about to be.
