@@ -4,7 +4,7 @@
 use crate::entropy::Entropy;
 use crate::error::{AdminError, CommitError};
 use crate::keys::RotationKey;
-use crate::number::{ConnectionId, DeviceId, Generation};
+use crate::number::{ConnectionId, DeviceId, Epoch, Generation};
 use crate::record::{Record, Rotation, Status};
 
 use super::change::{Change, Durable, RecordChange, Ticket};
@@ -125,22 +125,27 @@ impl<T: Table, E: Entropy> Server<T, E> {
         if admin.ticket != durable.ticket {
             return Err(CommitError::OtherTicket);
         }
-        self.replace(admin.index, admin.version, durable.value.record)?;
-        let Some(peer) = self.table.peer_mut(admin.index) else { return Ok(None) };
+        let unknown = self.replace(admin.index, admin.version, durable.value.record)?;
+        let Some(peer) = self.table.peer_mut(admin.index) else { return Ok(unknown) };
         // What was ordered after the readmission stands.
         peer.link.silenced.take_if(|silenced| admin.readmits && *silenced < admin.ticket);
-        let is_gone = |generation: Generation| {
-            peer.record.status() == Status::Revoked || generation < peer.record.generation()
-        };
-        if peer.link.candidate.as_ref().is_some_and(|candidate| is_gone(candidate.generation)) {
-            peer.link.candidate = None;
+        if peer.record.status() != Status::Revoked {
+            return Ok(unknown);
         }
-        let ended = peer.link.active.take_if(|active| is_gone(active.generation));
-        Ok(ended.and_then(|active| active.unanswered()))
+        peer.link.candidate = None;
+        let ended = peer.link.active.take();
+        Ok(unknown.or(ended.and_then(|active| active.unanswered())))
     }
 
-    /// Puts a durable record in the place of the one that it was made from.
-    pub(super) fn replace(&mut self, index: Index, version: u32, record: Record) -> Result<(), CommitError> {
+    /// Puts a durable record in the place of the one that it was made from. A session that it does not name ends:
+    /// its rotation is finished, or it was confirmed while the change that displaces it was under way. Its
+    /// connection id belongs to nobody then. Gives the command that this leaves *unknown*.
+    pub(super) fn replace(
+        &mut self,
+        index: Index,
+        version: u32,
+        record: Record,
+    ) -> Result<Option<CommandId>, CommitError> {
         let peer = self.table.peer_mut(index).ok_or(CommitError::Conflict)?;
         if peer.version != version {
             return Err(CommitError::Conflict);
@@ -155,10 +160,13 @@ impl<T: Table, E: Entropy> Server<T, E> {
         }
         let after: heapless::Vec<ConnectionId, 3> = peer.cids().collect();
         before.retain(|cid| !after.contains(cid));
+        let is_gone = |epoch: Epoch| !peer.record.entries().any(|entry| entry.epoch == epoch);
+        peer.link.candidate.take_if(|candidate| is_gone(candidate.session.epoch()));
+        let ended = peer.link.active.take_if(|active| is_gone(active.session.epoch()));
         for cid in before {
             self.table.release(cid);
         }
-        Ok(())
+        Ok(ended.and_then(|active| active.unanswered()))
     }
 
     fn change(&mut self, index: Index, record: Record) -> Option<(Admin, Change<RecordChange>)> {
