@@ -243,10 +243,10 @@ impl<T: Table, E: Entropy> Server<T, E> {
         };
         let has_payload = !fresh.payload.is_empty();
         if fresh.newest {
-            let candidate = candidate::<T>(&peer.record, &fresh, has_payload);
+            let excused = peer.record.excused && !peer.link.excuse_used;
+            let candidate = candidate::<T>(&peer.record, &fresh, has_payload, excused);
             committed.welcome = candidate.as_ref().map(|candidate| (candidate.welcome, fresh.from));
             peer.link.candidate = candidate;
-            peer.link.excuse_used = false;
         }
         committed.payload = has_payload.then(|| Payload::new(buffer, fresh.payload));
         Ok(committed)
@@ -321,6 +321,7 @@ fn candidate<T: Table>(
     record: &Record,
     fresh: &Fresh<T::Address>,
     early_taken: bool,
+    excused: bool,
 ) -> Option<Candidate<T::Address, T::Backend>> {
     let entry = record.candidate()?;
     let key = record.key_of(entry)?;
@@ -339,6 +340,6 @@ fn candidate<T: Table>(
         generation: entry.generation,
         hello_tag: fresh.hello_tag,
         from: fresh.from,
-        excused: record.excused,
+        excused,
     })
 }

@@ -24,7 +24,7 @@ pub(crate) struct Link<Address, O, A: Backend> {
     pub(super) silenced: Option<Ticket>,
     /// When a Reset was last sent: under the confirmed entry, under the candidate's.
     pub(super) resets: [Option<Millis>; 2],
-    /// A session was confirmed since the record was last written, so its excuse is used up.
+    /// A session was confirmed, so the record's excuse is used up; the next write says so.
     pub(super) excuse_used: bool,
     /// Jumps of the device's counter to be added to the record when it is next written.
     pub(super) clones: u32,
