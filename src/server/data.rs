@@ -243,7 +243,7 @@ impl<Address: Copy + PartialEq, O, A: Backend> Active<Address, O, A> {
         match self.outstanding.take()?.purpose {
             Purpose::Command(id) => Some(id),
             Purpose::Rotate => {
-                self.rotate_done = true;
+                self.rotate_over = true;
                 None
             }
         }

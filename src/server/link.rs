@@ -68,8 +68,8 @@ pub(crate) struct Active<Address, O, A: Backend> {
     pub(super) path: Path<Address>,
     pub(super) answers: AnswerLimit,
     pub(super) excused: bool,
-    /// The *rotate* of this session has been acknowledged.
-    pub(super) rotate_done: bool,
+    /// This session owes no *rotate*: it was acknowledged, or there is no number or no room for it.
+    pub(super) rotate_over: bool,
     /// A command for which the store has been asked to write *sent*.
     pub(super) sending: Option<Ticket>,
     pub(super) outstanding: Option<Outstanding>,
@@ -86,7 +86,7 @@ impl<Address: Copy + PartialEq, O: Default, A: Backend> Active<Address, O, A> {
             hello_tag: candidate.hello_tag,
             answers: AnswerLimit::default(),
             excused: candidate.excused,
-            rotate_done: false,
+            rotate_over: false,
             sending: None,
             outstanding: None,
             outbox: O::default(),

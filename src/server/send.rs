@@ -177,8 +177,10 @@ impl<T: Table, E: Entropy> Server<T, E> {
             let bytes = rotate.encode();
             let outgoing =
                 Outgoing { payload: bytes.as_bytes(), confirm: true, control: true, ..Outgoing::default() };
-            active.seal(now, &self.timing, &mut self.jitter, outgoing, Purpose::Rotate).ok()?;
-            return active.first_transmission();
+            let sealed = active.seal(now, &self.timing, &mut self.jitter, outgoing, Purpose::Rotate);
+            // What cannot be sealed now cannot be sealed later in this session either.
+            active.rotate_over = sealed.is_err();
+            return sealed.ok().and_then(|()| active.first_transmission());
         }
         active.repeat(now, &self.timing, &mut self.jitter)
     }
@@ -204,7 +206,7 @@ fn rotate_to_send<Address, O, A: Backend>(
 ) -> Option<Control> {
     let active = active?;
     let is_due = active.generation == record.generation()
-        && !active.rotate_done
+        && !active.rotate_over
         && active.outstanding.is_none()
         && active.sending.is_none();
     let generation = record.generation().next()?;
