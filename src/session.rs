@@ -63,7 +63,7 @@ pub struct Verified<'d> {
     pub newest: bool,
     /// C: it asks for an acknowledgement.
     pub confirm: bool,
-    /// A: the own numbers that it acknowledges; the session has taken note of them.
+    /// A: the own numbers that it acknowledges; the session has taken note of them, except of those of a *rotate*.
     pub ack: Option<AckBlock>,
     /// What it carries.
     pub content: Content<'d>,
@@ -147,9 +147,13 @@ impl<A: Backend> Session<A> {
         self.window.ack_block(answering)
     }
 
-    /// The *rotate* with this number has proved itself and may be acknowledged.
-    pub fn accept(&mut self, number: SequenceNumber) {
+    /// The *rotate* with this number has proved itself: it may be acknowledged, and the block that came with it
+    /// counts. Until then it may be malformed, and nothing in it takes effect (M-113).
+    pub fn accept(&mut self, number: SequenceNumber, ack: Option<AckBlock>) {
         self.window.acknowledge(number);
+        if let Some(block) = ack {
+            self.acknowledged.unite(block);
+        }
     }
 
     /// Protects one Data into the front of `out`.
@@ -194,7 +198,7 @@ impl<A: Backend> Session<A> {
             Err(NotFresh::TooOld) => return Err(VerifyError::TooOld),
             Err(_) => return Err(VerifyError::Replayed),
         }
-        let plaintext = self.open(number, sealed)?;
+        let plaintext = self.open(Nonce::data(number), sealed)?;
         let read = self.read(data, plaintext);
         let acknowledgeable = match &read {
             Ok((_, Content::Control(Control::Rotate { .. }))) | Err(_) => false,
@@ -205,7 +209,7 @@ impl<A: Backend> Session<A> {
             slot.commit(acknowledgeable);
         }
         let (ack, content) = read.map_err(VerifyError::Malformed)?;
-        if let Some(block) = ack {
+        if let Some(block) = ack.filter(|_| acknowledgeable) {
             self.acknowledged.unite(block);
         }
         Ok(Incoming::New(Verified { number, newest, confirm: data.confirm, ack, content }))
@@ -217,7 +221,7 @@ impl<A: Backend> Session<A> {
         number: SequenceNumber,
         sealed: Sealed<'d>,
     ) -> Result<Incoming<'d>, VerifyError> {
-        self.open(number, sealed)?;
+        self.open(Nonce::data(number), sealed)?;
         if self.window.is_acknowledgeable(number) {
             Ok(Incoming::Repeat(number))
         } else {
@@ -225,12 +229,13 @@ impl<A: Backend> Session<A> {
         }
     }
 
-    fn open<'d>(&mut self, number: SequenceNumber, sealed: Sealed<'d>) -> Result<&'d mut [u8], VerifyError> {
+    /// Every failure under the key counts, whatever type of datagram it was (M-77).
+    fn open<'d>(&mut self, nonce: Nonce, sealed: Sealed<'d>) -> Result<&'d mut [u8], VerifyError> {
         let Sealed { aad, ciphertext, tag } = sealed;
         if self.is_worn_out() {
             return Err(VerifyError::Inauthentic);
         }
-        A::open(self.receiving_key(), Nonce::data(number), aad, ciphertext, tag).map_err(|_| {
+        A::open(self.receiving_key(), nonce, aad, ciphertext, tag).map_err(|_| {
             self.forgeries = self.forgeries.saturating_add(1);
             VerifyError::Inauthentic
         })?;
@@ -263,12 +268,11 @@ impl<A: Backend> Session<A> {
         Ok((ack, if payload.is_empty() { Content::Empty } else { Content::Payload(payload) }))
     }
 
-    /// Verifies a Reset: valid only for a number that was sent and is not acknowledged (M-numbers of SPEC
-    /// section 5), so that a Reset of another gateway, or an old one, ends nothing that lives.
+    /// Verifies a Reset: valid only for a number that was sent and is not acknowledged (M-46, M-47), so that a Reset of another gateway, or an old one, ends nothing that lives.
     ///
     /// # Errors
-    /// [`ResetError`]; nothing has changed.
-    pub fn verify_reset(&self, reset: &wire::Reset, sealed: Sealed<'_>) -> Result<(), ResetError> {
+    /// [`ResetError`]; nothing has changed but the count of forgeries.
+    pub fn verify_reset(&mut self, reset: &wire::Reset, sealed: Sealed<'_>) -> Result<(), ResetError> {
         let number = reset.seq.rebuild(self.acknowledged.highest());
         if !self.has_sent(number) {
             return Err(ResetError::NeverSent);
@@ -276,9 +280,7 @@ impl<A: Backend> Session<A> {
         if !self.acknowledged.is_missing(number) {
             return Err(ResetError::Acknowledged);
         }
-        let Sealed { aad, ciphertext, tag } = sealed;
-        A::open(self.receiving_key(), Nonce::reset(number), aad, ciphertext, tag)
-            .map_err(|_| ResetError::Inauthentic)
+        self.open(Nonce::reset(number), sealed).map(|_| ()).map_err(|_| ResetError::Inauthentic)
     }
 
     fn has_sent(&self, number: SequenceNumber) -> bool {
