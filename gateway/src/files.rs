@@ -2,9 +2,9 @@
 //! whole or not at all.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -116,7 +116,8 @@ impl NewDirectory {
     pub fn begin(path: &Path) -> Result<Self, FileError> {
         refuse_existing(path)?;
         let beside = parent(path);
-        let draft = tempfile::Builder::new().prefix(".moteseal-").tempdir_in(beside);
+        let mode = Permissions::from_mode(0o700);
+        let draft = tempfile::Builder::new().prefix(".moteseal-").permissions(mode).tempdir_in(beside);
         let draft = draft.map_err(|error| {
             FileError::new(path, format_args!("nothing can be created in {}: {error}", beside.display()))
         })?;

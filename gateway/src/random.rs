@@ -6,7 +6,10 @@ use moteseal::keys::KEY_LEN;
 use zeroize::Zeroizing;
 
 /// The generator of the operating system.
-pub fn os() -> FromFn<fn(&mut [u8]) -> Result<(), EntropyError>> {
+pub type Os = FromFn<fn(&mut [u8]) -> Result<(), EntropyError>>;
+
+/// The generator of the operating system.
+pub fn os() -> Os {
     FromFn(|bytes| getrandom::fill(bytes).map_err(|_| EntropyError::Failed))
 }
 

@@ -27,6 +27,7 @@ const MAX_LINE_LEN: usize = 2 * DeviceId::LEN + 2 * KEY_LEN + 6;
 
 /// A device and its key of one generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_field_names)] // the words of the protocol
 pub struct Device {
     /// Its public name.
     pub device_id: DeviceId,
@@ -68,9 +69,8 @@ pub fn read_rotation_keys(path: &Path) -> Result<BTreeMap<DeviceId, RotationKey>
 }
 
 /// The text of a registry.
-pub fn text(devices: &[Device]) -> Zeroizing<String> {
-    let rows = devices.iter();
-    write_rows(REGISTRY_HEAD, rows, |Device { device_id, generation, device_key }, text| {
+pub fn text<'d>(devices: impl ExactSizeIterator<Item = &'d Device>) -> Zeroizing<String> {
+    write_rows(REGISTRY_HEAD, devices, |Device { device_id, generation, device_key }, text| {
         write!(text, "{device_id},{},", generation.number())?;
         write_hex(device_key.expose(), text)
     })
@@ -131,7 +131,7 @@ fn each_row<const COLUMNS: usize>(
     Ok(())
 }
 
-fn all<'t, const COLUMNS: usize>(columns: [Option<&'t str>; COLUMNS]) -> Option<[&'t str; COLUMNS]> {
+fn all<const COLUMNS: usize>(columns: [Option<&str>; COLUMNS]) -> Option<[&str; COLUMNS]> {
     columns.iter().all(Option::is_some).then(|| columns.map(Option::unwrap_or_default))
 }
 
@@ -184,8 +184,8 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let devices = vec![device(1, 1), device(0xFF, 255)];
-        assert_eq!(with_file(&text(&devices), |path| read(path).unwrap()), devices);
-        assert_eq!(with_file(&text(&[]), |path| read(path).unwrap()), []);
+        assert_eq!(with_file(&text(devices.iter()), |path| read(path).unwrap()), devices);
+        assert_eq!(with_file(&text([].iter()), |path| read(path).unwrap()), []);
 
         let keys = BTreeMap::from([1, 2].map(|id| (DeviceId::new([id; 8]), RotationKey::new([id; 32]))));
         let text = rotation_keys_text(keys.iter().map(|(id, key)| (*id, key)));
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn a_text_is_as_long_as_was_reserved() {
         let devices = vec![device(1, 255); 100];
-        let text = text(&devices);
+        let text = text(devices.iter());
         assert!(text.len() <= (devices.len() + 1) * MAX_LINE_LEN);
     }
 
