@@ -9,6 +9,8 @@ mod device;
 mod files;
 mod inspect;
 mod provision;
+mod random;
+mod registry;
 mod serve;
 
 /// Authenticated, replay-protected datagrams for small devices.
