@@ -1,32 +1,34 @@
 //! The boot counter: the one number that a device must never have twice, kept through power cuts. Owns the
-//! layout of its two flash pages and the order of writes and erases; never sees a key. SPEC section 5, boot.
+//! layout of its two flash pages and the order of writes and erases; never sees a key. SPEC section 6.1,
+//! M-25 to M-28.
 //!
-//! [`NorBootCounter`] (feature `embedded-storage`) keeps it in NOR flash as a log in two erase pages that take
-//! turns:
+//! [`NorBootCounter`] (feature `embedded-storage`) keeps it in NOR flash as a log in two erase pages that
+//! take turns:
 //!
 //! ```text
-//! page 0   | 41, !41 | 42, !42 |  torn   | 43, !43 | blank   | blank   | ...   the newest value, then free slots
-//! page 1   | 37, !37 | 38, !38 | 39, !39 | 40, !40 | ...                       full, older, erased at the turn
+//! page 0   | 41, !41 | 42, !42 |  torn   | 43, !43 | blank   | ...   the newest, then free slots
+//! page 1   | 37, !37 | 38, !38 | 39, !39 | 40, !40 | ...             full, older, erased at the turn
 //! slot     value (4, big-endian) | its complement (4) | FF up to the write size
 //! ```
 //!
 //! # Why a power cut is always seen
 //!
 //! Of each bit of the value and the same bit of the complement exactly one is 0. A program operation only
-//! clears bits; cut short, it leaves at least one such pair at 11. An erase only sets bits; cut short, it leaves
-//! an entry either whole or with a pair at 11. So an entry whose pairs all differ is one that was written, whole.
-//! (Some parts clear a page before they set it. A cut there can leave any mixture; that 32 pairs then differ by
-//! chance, in one entry, has a probability of 2^-32, and the counter could only jump *ahead* by it.)
+//! clears bits; cut short, it leaves at least one such pair at 11. An erase only sets bits; cut short, it
+//! leaves an entry either whole or with a pair at 11. So an entry whose pairs all differ is one that was
+//! written, whole. (Some parts clear a page before they set it. A cut there can leave any mixture; that 32
+//! pairs then differ by chance, in one entry, has a probability of 2^-32, and the counter could only jump
+//! *ahead* by it.)
 //!
-//! The highest whole entry is the value. It is never erased: a page is erased only while the other one holds the
-//! highest, so what a torn erase leaves over is older and loses. No slot is written twice, and none before a
-//! used one; the first slot of a page is only written right after an erase of that page that read back blank,
-//! so no erase that may have been cut short is relied upon.
+//! The highest whole entry is the value. It is never erased: a page is erased only while the other one holds
+//! the highest, so what a torn erase leaves over is older and loses. No slot is written twice, and none
+//! before a used one; the first slot of a page is only written right after an erase of that page that read
+//! back blank, so no erase that may have been cut short is relied upon.
 //!
 //! # Wear
 //!
-//! One small write a boot and one erase a page of boots. With pages of 4,096 bytes and slots of 8 a page lasts
-//! 512 boots an erase; at 10,000 erases a page the pair lasts 10,240,000 boots.
+//! One small write a boot and one erase a page of boots. With pages of 4,096 bytes and slots of 8 a page
+//! lasts 512 boots an erase; at 10,000 erases a page the pair lasts 10,240,000 boots.
 
 use crate::error::StorageError;
 
@@ -76,10 +78,9 @@ impl<T: BootCounter + ?Sized> BootCounter for &mut T {
 /// Length in bytes of one entry of the log, without padding.
 pub const ENTRY_LEN: usize = 8;
 
-/// The entry that says `boot`. What the factory writes at the start of the region is `entry(0)`; on flash with
-/// a longer write size, FF follows.
+/// The entry that says `boot`. What the factory writes at the start of the region is `entry(0)`; on flash
+/// with a longer write size, FF follows.
 pub const fn entry(boot: u32) -> [u8; ENTRY_LEN] {
-    // The complement of the low half is the low half of the complement: one shift and one mask less.
     ((boot as u64) << 32 | !boot as u64).to_be_bytes()
 }
 
@@ -98,8 +99,8 @@ mod nor {
     ///
     /// Any [`NorFlash`] whose read and write sizes are powers of two up to 32 bytes and whose erase size is a
     /// multiple of 64; other flash is refused at compile time. Needs no [`MultiwriteNorFlash`]: each word is
-    /// written once between erases, as flash with ECC wants it. Where such flash fails to *read* a torn word, that
-    /// word counts as torn.
+    /// written once between erases, as flash with ECC wants it. Where such flash fails to *read* a torn word,
+    /// that word counts as torn.
     ///
     /// Keeps nothing in memory: each call reads the two pages anew.
     ///
@@ -134,8 +135,8 @@ mod nor {
         next: u32,
     }
 
-    /// How many slots of a page are tried: one that reads blank may still refuse, when a write to it was cut short
-    /// just after it began.
+    /// How many slots of a page are tried: one that reads blank may still refuse, when a write to it was cut
+    /// short just after it began.
     const ATTEMPTS: u32 = 3;
 
     impl<F: NorFlash> NorBootCounter<F> {

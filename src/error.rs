@@ -63,6 +63,7 @@ error! {
 
 /// Why the identity of a device could not be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum IdentityError {
     /// The storage failed.
     Storage(StorageError),
@@ -141,7 +142,6 @@ error! {
         ControlLength => "a control message of the wrong length",
         WrongDirection => "a control message from the wrong side",
         ConfirmedClose => "a close that asks for an acknowledgement",
-        GenerationZero => "a rotation to generation 0",
         UnprovenRotation => "a rotation that the rotation key does not prove",
     }
 }
@@ -200,6 +200,151 @@ error! {
     }
 }
 
+error! {
+    /// Why a device cannot be added to a table.
+    TableError {
+        Full => "the table is full",
+        Known => "a device of this id is in the table",
+        CidTaken => "another device's record names one of its connection ids",
+    }
+}
+
+error! {
+    /// Why a command cannot be sent now (SPEC section 9.5).
+    CommandError {
+        NotQueued => "the command is not in the queue any more",
+        Expired => "the command's time has passed",
+        UnknownDevice => "no device of this id is known",
+        NotActive => "the device is revoked or quarantined",
+        NoSession => "the device has no session; the command waits until it speaks",
+        Busy => "the device has not acknowledged the last command; this one waits",
+        Length => "the payload is empty, or does not fit into one datagram to this device",
+        OtherTicket => "this proof belongs to another change",
+    }
+}
+
+error! {
+    /// Why something that a store has written cannot be applied: a fault in the store or in the caller.
+    CommitError {
+        OtherTicket => "this proof belongs to another change",
+        Conflict => "the record has changed since; the store must compare before it sets",
+    }
+}
+
+/// Why an administrative change cannot be made (SPEC sections 7 and 10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AdminError {
+    /// No device of this id is known.
+    UnknownDevice,
+    /// The device is revoked, and that is final; provision it anew.
+    Revoked,
+    /// The device is revoked or quarantined.
+    NotActive,
+    /// A rotation has begun and is not finished; it goes on by itself.
+    RotationUnderWay,
+    /// No session under the next generation was confirmed.
+    NoRotation,
+    /// Generation 255 is the last; the device must be provisioned anew.
+    LastGeneration,
+    /// The random number generator.
+    Entropy(EntropyError),
+}
+
+impl fmt::Display for AdminError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UnknownDevice => "no device of this id is known",
+            Self::Revoked => "the device is revoked, and that is final; provision it anew",
+            Self::NotActive => "the device is revoked or quarantined",
+            Self::RotationUnderWay => "a rotation has begun and is not finished; it goes on by itself",
+            Self::NoRotation => "no session under the next generation was confirmed",
+            Self::LastGeneration => "generation 255 is the last; provision the device anew",
+            Self::Entropy(error) => return error.fmt(f),
+        })
+    }
+}
+
+impl core::error::Error for AdminError {}
+
+/// Why a server drops a datagram: count it by this, and answer nothing (SPEC sections 7 and 12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reject {
+    /// It is not a datagram of version 1.
+    Parse(ParseError),
+    /// A Welcome, Floor or Reset, which only a device takes.
+    NotForServer,
+    /// A Hello of a device that is not known.
+    UnknownDevice,
+    /// A Data of a connection that is not known.
+    UnknownConnection,
+    /// The device is revoked or quarantined.
+    NotActive,
+    /// A Hello under a generation that the server does not hold.
+    UnknownGeneration,
+    /// A Hello whose tag does not verify.
+    Inauthentic,
+    /// A boot count of FF000000 or more: the device must be provisioned anew. Report it.
+    BootCounterUsedUp,
+    /// A Hello whose session is confirmed already.
+    SameHello,
+    /// A stale Hello, and its source has had its Floors.
+    FloorLimited,
+    /// A stale Hello, and the newest epoch is too high to be a floor.
+    FloorOutOfRange,
+    /// A Data of a session without counters, within a second of a Reset.
+    ResetLimited,
+    /// A repeat that has been acknowledged often enough, or an address that may not receive more yet.
+    AnswerLimited,
+    /// All connection ids are in use.
+    NoConnectionId,
+    /// The random number generator.
+    Entropy(EntropyError),
+    /// A Data that the session refuses.
+    Verify(VerifyError),
+}
+
+impl Reject {
+    /// One word for counters and logs, the same for good.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Parse(ParseError::Length) => "length",
+            Self::Parse(ParseError::Version) => "version",
+            Self::Parse(_) => "reserved_bit",
+            Self::NotForServer => "not_for_server",
+            Self::UnknownDevice => "unknown_device",
+            Self::UnknownConnection => "unknown_connection",
+            Self::NotActive => "not_active",
+            Self::UnknownGeneration => "unknown_generation",
+            Self::Inauthentic | Self::Verify(VerifyError::Inauthentic) => "inauthentic",
+            Self::BootCounterUsedUp => "boot_counter_used_up",
+            Self::SameHello => "same_hello",
+            Self::FloorLimited => "floor_limited",
+            Self::FloorOutOfRange => "floor_out_of_range",
+            Self::ResetLimited => "reset_limited",
+            Self::AnswerLimited => "answer_limited",
+            Self::NoConnectionId => "no_connection_id",
+            Self::Entropy(_) => "entropy",
+            Self::Verify(VerifyError::Replayed) => "replayed",
+            Self::Verify(VerifyError::TooOld) => "too_old",
+            Self::Verify(VerifyError::Malformed(_)) => "malformed",
+        }
+    }
+}
+
+impl fmt::Display for Reject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Parse(error) => error.fmt(f),
+            Self::Entropy(error) => error.fmt(f),
+            Self::Verify(error) => error.fmt(f),
+            other => f.write_str(other.word()),
+        }
+    }
+}
+
+impl core::error::Error for Reject {}
 impl From<Malformed> for VerifyError {
     fn from(malformed: Malformed) -> Self {
         Self::Malformed(malformed)

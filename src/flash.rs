@@ -1,5 +1,5 @@
-//! What the boot counter and the key slots both need of NOR flash: the geometry that they support, erasing that
-//! is read back, and one flash shared by both. SPEC section 5, boot.
+//! What the boot counter and the key slots both need of NOR flash: the geometry that they support, erasing
+//! that is read back, and one flash shared by both. SPEC sections 6.1 and 10.2.
 
 use core::cell::RefCell;
 
@@ -14,7 +14,8 @@ pub(crate) const MAX_WORD_LEN: usize = 32;
 /// What erased flash reads as.
 pub(crate) const BLANK: u8 = 0xFF;
 
-/// In what steps a page is read back: every supported read size divides it, and it divides every supported page.
+/// In what steps a page is read back: every supported read size divides it, and it divides every supported
+/// page.
 const CHUNK_LEN: usize = 64;
 
 /// One NOR flash for several users, one after the other: the boot counter and the key slots of a device whose
@@ -23,7 +24,10 @@ const CHUNK_LEN: usize = 64;
 /// ```
 /// # use core::cell::RefCell;
 /// # use embedded_storage::nor_flash::NorFlash;
-/// # use moteseal::{boot_counter::NorBootCounter, error::RegionError, flash::SharedFlash, key_slots::NorKeySlots};
+/// # use moteseal::boot_counter::NorBootCounter;
+/// # use moteseal::error::RegionError;
+/// # use moteseal::flash::SharedFlash;
+/// # use moteseal::key_slots::NorKeySlots;
 /// # fn sample<F: NorFlash>(flash: F) -> Result<(), RegionError> {
 /// let flash = RefCell::new(flash);
 /// let slots = NorKeySlots::new(SharedFlash::new(&flash), 0)?;
@@ -85,6 +89,16 @@ impl<F: NorFlash> NorFlash for SharedFlash<'_, F> {
 }
 
 /// The erase size; compiles for supported flash only.
+///
+/// ```
+/// let flash = moteseal_sim::nor::Nor::<32, 64>::new(128);
+/// let counter = moteseal::boot_counter::NorBootCounter::new(flash, 0);
+/// ```
+///
+/// ```compile_fail,E0080
+/// let flash = moteseal_sim::nor::Nor::<64, 64>::new(128);
+/// let counter = moteseal::boot_counter::NorBootCounter::new(flash, 0);
+/// ```
 pub(crate) const fn page_len<F: NorFlash>() -> u32 {
     const {
         assert!(F::READ_SIZE.is_power_of_two() && F::READ_SIZE <= MAX_WORD_LEN, "read size over 32 bytes");

@@ -1,8 +1,8 @@
-//! The factory image: what is flashed into a device, its identity and the two slots of its device key, encoded
-//! and checked. Owns these bytes; never sees flash or a datagram. SPEC section 2.
+//! The factory image: what is flashed into a device, its identity and the two slots of its device key,
+//! encoded and checked. Owns these bytes; never sees flash or a datagram. SPEC section 3.1, M-3.
 //!
-//! A factory image is three parts of 64 bytes, so that each fits any flash word and can stand in an erase page of
-//! its own:
+//! A factory image is three parts of 64 bytes, so that each fits any flash word and can stand in an erase
+//! page of its own:
 //!
 //! ```text
 //! identity                           key slot (two: A, B)
@@ -15,11 +15,11 @@
 //! 56  check value                8   56  check value                8
 //! ```
 //!
-//! The check value is the first 8 bytes of SHA-256 over the 56 bytes before it. It finds corruption, such as a write
-//! that a power cut tore; it is no protection against somebody who can write to the flash.
+//! The check value is the first 8 bytes of SHA-256 over the 56 bytes before it. It finds corruption, such as
+//! a write that a power cut tore; it is no protection against somebody who can write to the flash.
 //!
-//! A slot of nothing but FF is absent, and so is one whose check value does not match: it was torn. An image has
-//! one slot, or two of generations that follow each other (a rotation underway).
+//! A slot of nothing but FF is absent, and so is one whose check value does not match: it was torn. An image
+//! has one slot, or two of generations that follow each other (a rotation underway).
 
 use core::fmt;
 
@@ -59,7 +59,8 @@ pub struct KeySlot {
     pub device_key: DeviceKey,
 }
 
-/// All that the factory flashes. Held in memory it is its own [`KeySlots`](crate::key_slots::KeySlots), for hosts.
+/// All that the factory flashes. Held in memory it is its own [`KeySlots`](crate::key_slots::KeySlots), for
+/// hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FactoryImage {
     /// Who the device is.
@@ -77,8 +78,8 @@ impl FactoryImage {
         Self { identity, slots: [Some(KeySlot { generation: Generation::FIRST, device_key }), None] }
     }
 
-    /// The three parts one after the other. What [`parse`](Self::parse) refuses can be encoded all the same: an image
-    /// without a key.
+    /// The three parts one after the other. What [`parse`](Self::parse) refuses can be encoded all the same:
+    /// an image without a key.
     pub fn encode(&self) -> SecretBytes<{ Self::LEN }> {
         let mut bytes = SecretBytes::blank();
         let parts = self.parts(0);

@@ -1,6 +1,6 @@
-//! Where a device keeps its identity and the two slots of its device key, and how a slot is replaced and erased
-//! so that a power cut loses nothing else. Owns the order of erases and writes; never sees a datagram, and of
-//! the bytes only whether they are whole. SPEC section 2, and section 8 for rotation.
+//! Where a device keeps its identity and the two slots of its device key, and how a slot is replaced and
+//! erased so that a power cut loses nothing else. Owns the order of erases and writes; never sees a datagram,
+//! and of the bytes only whether they are whole. SPEC sections 3.1 and 10.2 (M-118, M-120).
 //!
 //! [`NorKeySlots`] (feature `embedded-storage`) keeps each part of the [factory image](crate::identity) in an
 //! erase page of its own, so that erasing one slot cannot touch the other, nor the identity:
@@ -48,15 +48,15 @@ pub trait KeySlots {
     /// [`StorageError::Read`]; [`StorageError::Format`] if the slot is intact, but not of this version.
     fn read(&mut self, slot: Slot) -> Result<Option<KeySlot>, StorageError>;
 
-    /// Replaces what `slot` holds, durably, and reads it back. A power cut at any instant leaves the slot as it was,
-    /// absent, or complete, and everything else untouched.
+    /// Replaces what `slot` holds, durably, and reads it back. A power cut at any instant leaves the slot as
+    /// it was, absent, or complete, and everything else untouched.
     ///
     /// # Errors
     /// Any [`StorageError`]; the slot is then absent, torn or complete.
     fn write(&mut self, slot: Slot, key: &KeySlot) -> Result<(), StorageError>;
 
-    /// Removes what `slot` holds, remains of a torn slot included, so that no key can be read from it any more.
-    /// A slot that is blank already is not worn.
+    /// Removes what `slot` holds, remains of a torn slot included, so that no key can be read from it any
+    /// more. A slot that is blank already is not worn.
     ///
     /// # Errors
     /// Any [`StorageError`]; the key may then still be there.

@@ -1,4 +1,4 @@
-#![doc = "Moteseal."]
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -17,5 +17,6 @@ pub mod keys;
 pub mod number;
 pub mod record;
 pub mod replay;
+pub mod server;
 pub mod session;
 pub mod wire;

@@ -1,5 +1,5 @@
-//! The boot counter on simulated flash: cut at every word and every erase, in the middle of bits, again and again.
-//! SPEC section 5, boot.
+//! The boot counter on simulated flash: cut at every word and every erase, in the middle of bits, again and
+//! again. SPEC section 6.1, M-26.
 
 use moteseal::boot_counter::{BootCounter, NorBootCounter, Stored, entry};
 use moteseal::error::{RegionError, StorageError};
@@ -311,9 +311,12 @@ fn tear() -> impl Strategy<Value = Tear> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// Three hundred boots, most of them cut short: no value is ever used twice, and each is the old or the new.
+    /// Three hundred boots, most of them cut short: no value is ever used twice, and each is the old or the
+    /// new.
     #[test]
-    fn no_boot_is_ever_had_twice(cuts in prop::collection::vec(prop::option::weighted(0.7, (0u64..5, tear())), 300)) {
+    fn no_boot_is_ever_had_twice(
+        cuts in prop::collection::vec(prop::option::weighted(0.7, (0u64..5, tear())), 300),
+    ) {
         let mut flash = Small::<4>::new(CAPACITY);
         flash.put(0, &entry(0)).unwrap();
         let (mut stored, mut used) = (0, 0);
@@ -339,8 +342,8 @@ proptest! {
     fn any_contents_are_read_as_a_slow_reader_would(slots in prop::collection::vec(slot(), CAPACITY / 8)) {
         let mut flash = Small::<4>::from_bytes(slots.concat());
         let whole = |slot: &[u8; 8]| {
-            let (value, complement) = slot.split_at(4);
-            value.iter().zip(complement).all(|(v, c)| v ^ c == 0xFF).then(|| u32::from_be_bytes(*slot.first_chunk().unwrap()))
+            let [value, complement] = [0, 4].map(|at| u32::from_be_bytes(*slot[at..].first_chunk().unwrap()));
+            (value ^ complement == u32::MAX).then_some(value)
         };
         let highest = slots.iter().filter_map(whole).max();
         let expected = match highest {

@@ -1,4 +1,5 @@
-//! The key slots on simulated flash: cut at every word and every erase, in the middle of bits. SPEC sections 2 and 8.
+//! The key slots on simulated flash: cut at every word and every erase, in the middle of bits. SPEC sections
+//! 3.1 and 10.2 (M-118, M-120).
 
 use std::cell::RefCell;
 
@@ -23,7 +24,7 @@ fn identity() -> Identity {
 fn key(generation: u8) -> KeySlot {
     let mut bytes = [generation; 32];
     for (at, byte) in (0..).zip(&mut bytes) {
-        *byte ^= at * 37;
+        *byte ^= u8::wrapping_mul(at, 37);
     }
     KeySlot { generation: Generation::new(generation).unwrap(), device_key: DeviceKey::new(bytes) }
 }
@@ -62,9 +63,10 @@ fn cut_everywhere<const WORD: usize>(
         }
         let changed = change(&mut NorKeySlots::new(&mut flash, 0).unwrap());
         assert_eq!(changed.is_err(), cut.is_some(), "{cut:?}");
+        let operations = flash.operations();
         flash.power_on();
         check(&mut NorKeySlots::new(&mut flash, 0).unwrap());
-        flash.operations()
+        operations
     };
     for at in 0..run(None) {
         for tear in tears() {

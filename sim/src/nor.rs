@@ -3,8 +3,8 @@
 //! * Programming clears bits, erasing a page sets them all.
 //! * A word is programmed once between erases, as flash with ECC demands. Breaking this rule, or those of
 //!   alignment and range, is a defect of the caller and **panics**, so that no test can pass over it.
-//! * A loss of power is planned with [`Nor::cut_power`]: it strikes in one word or one erase, which is then done in
-//!   part. From there on everything fails until [`Nor::power_on`].
+//! * A loss of power is planned with [`Nor::cut_power`]: it strikes in one word or one erase, which is then
+//!   done in part. From there on everything fails until [`Nor::power_on`].
 //! * Flash that is worn out is had with [`Nor::set_fault`].
 //!
 //! ```
@@ -36,8 +36,8 @@ use crate::random::SplitMix;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tear {
     /// Exactly the bits of this mask were changed as far as they had to be, the mask standing for 8 bytes
-    /// (big-endian) and again for each 8 after: 0 for an operation that had not begun, `u64::MAX` for one that
-    /// was complete.
+    /// (big-endian) and again for each 8 after: 0 for an operation that had not begun, `u64::MAX` for one
+    /// that was complete.
     Bits(u64),
     /// Some of the bits that had to change were changed: which and how many, the seed says.
     Random(u64),
@@ -125,8 +125,8 @@ impl<const WORD: usize, const PAGE: usize> Nor<WORD, PAGE> {
     /// operation returns. Made, erased, if it is not there.
     ///
     /// # Errors
-    /// Any [`io::Error`]; [`io::ErrorKind::InvalidData`] if the file has another size and so is not this flash.
-    /// The file is then left as it was.
+    /// Any [`io::Error`]; [`io::ErrorKind::InvalidData`] if the file has another size and so is not this
+    /// flash. The file is then left as it was.
     ///
     /// # Panics
     /// If `capacity` is no multiple of the page.
@@ -147,8 +147,8 @@ impl<const WORD: usize, const PAGE: usize> Nor<WORD, PAGE> {
         Ok(Self { file: Some(file), ..Self::from_bytes(bytes) })
     }
 
-    /// Plans a loss of power in the operation number `after` from now, 0 being the next. An operation is one word
-    /// programmed or one page erased. Replaces an earlier plan.
+    /// Plans a loss of power in the operation number `after` from now, 0 being the next. An operation is one
+    /// word programmed or one page erased. Replaces an earlier plan.
     pub const fn cut_power(&mut self, after: u64, tear: Tear) {
         self.cut = Some((self.operations + after, tear));
     }
@@ -198,8 +198,8 @@ impl<const WORD: usize, const PAGE: usize> Nor<WORD, PAGE> {
         &self.bytes
     }
 
-    /// Puts bytes where they are wanted, bound by no rule: as the factory does, somebody who rolls the flash back, or a
-    /// defect. Counts as no operation.
+    /// Puts bytes where they are wanted, bound by no rule: as the factory does, somebody who rolls the flash
+    /// back, or a defect. Counts as no operation.
     ///
     /// # Errors
     /// [`NorError::File`].

@@ -1,5 +1,5 @@
-//! A small generator for faults: `SplitMix64` (Steele, Lea, Flood, 2014). Good enough to scatter bits, and the same
-//! on every machine. Never for keys.
+//! A small generator for faults: `SplitMix64` (Steele, Lea, Flood, 2014). Good enough to scatter bits, and
+//! the same on every machine. Never for keys.
 
 pub(crate) struct SplitMix(u64);
 

@@ -1,0 +1,95 @@
+//! What must be durable, and the proof that it is: a [`Change`] goes to the store, and only a store that has
+//! committed it can turn it into the [`Durable`] for which payload and answer are handed out. Many may be under
+//! way at once. SPEC sections 7.2 and 9.5.
+//!
+//! ```text
+//! receive -> (Held, Change)     Change -> store: compare, set, sync -> committed() -> Durable
+//!                               Held + Durable -> payload, answer
+//! ```
+
+use core::ops::Range;
+
+use crate::record::Record;
+
+/// Tells one change from another, within one run of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub(super) u64);
+
+/// Something that a store must make durable before anything that follows from it happens.
+#[derive(Debug)]
+#[must_use = "what it says is not durable yet; dropping it gives the datagram up"]
+pub struct Change<T> {
+    pub(super) ticket: Ticket,
+    pub(super) value: T,
+}
+
+impl<T> Change<T> {
+    /// Which change it is.
+    pub const fn ticket(&self) -> Ticket {
+        self.ticket
+    }
+
+    /// What to make durable.
+    pub const fn value(&self) -> &T {
+        &self.value
+    }
+
+    /// The proof. To be called by a store, after the change is on stable storage and not before: whoever calls
+    /// it early delivers payloads twice after the next crash (M-54, M-106).
+    pub fn committed(self) -> Durable<T> {
+        Durable { ticket: self.ticket, value: self.value }
+    }
+}
+
+/// The proof that a change is on stable storage.
+#[derive(Debug)]
+pub struct Durable<T> {
+    pub(super) ticket: Ticket,
+    pub(super) value: T,
+}
+
+impl<T> Durable<T> {
+    /// Which change it was.
+    pub const fn ticket(&self) -> Ticket {
+        self.ticket
+    }
+
+    /// What has become durable.
+    pub const fn value(&self) -> &T {
+        &self.value
+    }
+}
+
+/// A record to be replaced, as a compare-and-set of the whole record (M-88).
+#[derive(Clone, Debug)]
+pub struct RecordChange {
+    /// What the store must hold for the change to be made.
+    pub expected: Record,
+    /// What it holds afterwards.
+    pub record: Record,
+    /// A boot count that the journal must note before the record is written (M-127).
+    pub note_boot: Option<u32>,
+}
+
+/// A payload that may be delivered: its place in the caller's own buffer, which it gives back.
+#[derive(Debug)]
+pub struct Payload<B> {
+    buffer: B,
+    range: Range<usize>,
+}
+
+impl<B: AsRef<[u8]>> Payload<B> {
+    pub(super) const fn new(buffer: B, range: Range<usize>) -> Self {
+        Self { buffer, range }
+    }
+
+    /// The application's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.buffer.as_ref().get(self.range.clone()).unwrap_or(&[])
+    }
+
+    /// The caller's buffer.
+    pub fn into_buffer(self) -> B {
+        self.buffer
+    }
+}

@@ -1,0 +1,303 @@
+//! Data: of the candidate, which its first Data confirms, of the session in service, or of one without counters.
+//! SPEC sections 7.3 to 7.6, 9.3 and 10.
+
+use core::ops::Range;
+
+use crate::aead::{Backend, TAG_LEN};
+use crate::control::Control;
+use crate::delivery::{AnswerLimit, Millis};
+use crate::entropy::Entropy;
+use crate::error::{Malformed, Reject, VerifyError};
+use crate::number::{DeviceId, Epoch, SequenceNumber};
+use crate::replay::Answering;
+use crate::session::{Content, Incoming, Outgoing, Verified, answer_without_counters};
+use crate::wire::{self, Sealed};
+
+use super::change::Payload;
+use super::command::CommandId;
+use super::link::{Active, Purpose, Repeats};
+use super::table::{Index, Peer, Table};
+use super::{Answer, AnswerKind, Outcome, Rejected, Server};
+
+/// A Data that verified, for the first time.
+#[derive(Debug)]
+#[must_use]
+pub struct DataReceived<B, Address> {
+    /// The device.
+    pub device_id: DeviceId,
+    /// The place of the device; ask [`Server::poll`] for it what is to be sent now.
+    pub index: Index,
+    /// The epoch of the session.
+    pub epoch: Epoch,
+    /// The number; with device id and epoch it names the payload (M-105).
+    pub number: SequenceNumber,
+    /// The application's bytes, to be delivered now, once.
+    pub payload: Option<Payload<B>>,
+    /// It was authentic and made no sense: nothing else of it counts.
+    pub malformed: Option<Malformed>,
+    /// It confirmed the session: the one before has ended.
+    pub confirmed: bool,
+    /// The command that the device has now acknowledged.
+    pub acknowledged: Option<CommandId>,
+    /// The command whose session ended without an acknowledgement.
+    pub unknown: Option<CommandId>,
+    /// What the device told the server itself.
+    pub control: Option<ControlEvent>,
+    /// The acknowledgement that it asked for, and where that goes: to the session's address.
+    pub answer: Option<(Answer, Address)>,
+}
+
+/// What a device tells its server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ControlEvent {
+    /// It has forgotten the session.
+    Close,
+    /// A Floor moved its boot counter.
+    Moved {
+        /// The boot counter before.
+        from: u32,
+        /// A restore or a first sight caused it; otherwise flash was erased or rolled back, or there is a clone.
+        excused: bool,
+    },
+    /// A kind that this version does not know.
+    Unknown(u8),
+}
+
+impl<Address> DataReceived<(), Address> {
+    pub(super) fn with<B: AsRef<[u8]>>(
+        self,
+        buffer: B,
+        payload: Option<Range<usize>>,
+    ) -> DataReceived<B, Address> {
+        DataReceived {
+            payload: payload.map(|range| Payload::new(buffer, range)),
+            device_id: self.device_id,
+            index: self.index,
+            epoch: self.epoch,
+            number: self.number,
+            malformed: self.malformed,
+            confirmed: self.confirmed,
+            acknowledged: self.acknowledged,
+            unknown: self.unknown,
+            control: self.control,
+            answer: self.answer,
+        }
+    }
+}
+
+impl<T: Table, E: Entropy> Server<T, E> {
+    pub(super) fn receive_data(
+        &mut self,
+        now: Millis,
+        from: T::Address,
+        len: usize,
+        data: &wire::Data,
+        sealed: Sealed<'_>,
+    ) -> Result<Outcome<T::Address>, Rejected> {
+        let index = self.table.owner(data.cid).ok_or((Reject::UnknownConnection, None))?;
+        let peer = self.table.peer_mut(index).ok_or((Reject::UnknownConnection, None))?;
+        let device_id = peer.record.device_id();
+        let rejected = |reason: Reject| (reason, Some(device_id));
+        if !peer.is_active() {
+            return Err(rejected(Reject::NotActive));
+        }
+        let arrival = Arrival { now, from, len, index };
+        if peer.link.candidate.as_ref().is_some_and(|candidate| candidate.session.cid() == data.cid) {
+            return first_data(peer, &arrival, data, sealed).map_err(rejected);
+        }
+        match peer.link.active.as_mut().filter(|active| active.session.cid() == data.cid) {
+            Some(active) => {
+                let result = active.session.verify(data, sealed);
+                finish(peer, &arrival, result, Confirmed::default()).map_err(rejected)
+            }
+            None => without_counters(peer, &arrival, data, sealed).map_err(rejected),
+        }
+    }
+}
+
+/// Where, when and for whom a datagram came.
+struct Arrival<Address> {
+    now: Millis,
+    from: Address,
+    len: usize,
+    index: Index,
+}
+
+/// Whether a Data confirmed its session, and the command that the session before left unanswered.
+#[derive(Clone, Copy, Default)]
+struct Confirmed {
+    is_now: bool,
+    left_unanswered: Option<CommandId>,
+}
+
+/// M-62: the first Data that verifies under the candidate makes it the session.
+fn first_data<Address: Copy + PartialEq, O: Default, A: Backend>(
+    peer: &mut Peer<Address, O, A>,
+    arrival: &Arrival<Address>,
+    data: &wire::Data,
+    sealed: Sealed<'_>,
+) -> Result<Outcome<Address>, Reject> {
+    let Some(candidate) = peer.link.candidate.as_mut() else { return Err(Reject::UnknownConnection) };
+    let result = candidate.session.verify(data, sealed);
+    if let Err(error @ (VerifyError::Inauthentic | VerifyError::Replayed | VerifyError::TooOld)) = result {
+        return Err(Reject::Verify(error));
+    }
+    let Some(candidate) = peer.link.candidate.take() else { return Err(Reject::UnknownConnection) };
+    peer.link.excuse_used = true;
+    let confirmed = Active::confirmed(candidate, arrival.from);
+    let ended = peer.link.active.replace(confirmed);
+    let left_unanswered = ended.and_then(|active| active.unanswered());
+    finish(peer, arrival, result, Confirmed { is_now: true, left_unanswered })
+}
+
+/// Everything that follows from a Data of the session in service.
+fn finish<Address: Copy + PartialEq, O, A: Backend>(
+    peer: &mut Peer<Address, O, A>,
+    arrival: &Arrival<Address>,
+    result: Result<Incoming<'_>, VerifyError>,
+    confirmed: Confirmed,
+) -> Result<Outcome<Address>, Reject> {
+    let device_id = peer.record.device_id();
+    let Some(active) = peer.link.active.as_mut() else { return Err(Reject::UnknownConnection) };
+    let mut received = DataReceived {
+        device_id,
+        index: arrival.index,
+        epoch: active.session.epoch(),
+        number: SequenceNumber::FIRST,
+        payload: None,
+        malformed: None,
+        confirmed: confirmed.is_now,
+        acknowledged: None,
+        unknown: confirmed.left_unanswered,
+        control: None,
+        answer: None,
+    };
+    let verified = match result {
+        Ok(Incoming::New(verified)) => verified,
+        Ok(Incoming::Repeat(number)) => return active.answer_repeat(arrival.now, number, device_id),
+        Err(VerifyError::Malformed(malformed)) if received.confirmed => {
+            received.malformed = Some(malformed);
+            received.number = active.session.highest_verified().unwrap_or(received.number);
+            return Ok(Outcome::Data(received, None));
+        }
+        Err(error) => {
+            if active.session.is_worn_out() {
+                // M-77: the keys are not used any more; every Data gets a Reset from now on.
+                peer.link.active = None;
+            }
+            return Err(Reject::Verify(error));
+        }
+    };
+    received.number = verified.number;
+    received.acknowledged = active.heard(arrival, &verified);
+    received.answer = verified.confirm.then(|| active.acknowledge(Answering::New(verified.number))).flatten();
+    let payload = match verified.content {
+        Content::Empty => None,
+        Content::Payload(payload) => {
+            let end = arrival.len.saturating_sub(TAG_LEN);
+            Some(end.saturating_sub(payload.len())..end)
+        }
+        Content::Control(control) => {
+            received.control = told(peer, &control);
+            if matches!(received.control, Some(ControlEvent::Close)) {
+                let ended = peer.link.active.take();
+                received.unknown = received.unknown.or(ended.and_then(|active| active.unanswered()));
+            }
+            None
+        }
+    };
+    Ok(Outcome::Data(received, payload))
+}
+
+fn told<Address, O, A: Backend>(peer: &mut Peer<Address, O, A>, control: &Control) -> Option<ControlEvent> {
+    match control {
+        Control::Close => Some(ControlEvent::Close),
+        Control::Moved(from) => {
+            let excused = peer.link.active.as_ref().is_some_and(|active| active.excused);
+            if !excused {
+                peer.link.clones = peer.link.clones.saturating_add(1);
+            }
+            Some(ControlEvent::Moved { from: *from, excused })
+        }
+        Control::Unknown(kind) => Some(ControlEvent::Unknown(*kind)),
+        // A device does not send one: it is malformed in this direction.
+        Control::Rotate { .. } => None,
+    }
+}
+
+impl<Address: Copy + PartialEq, O, A: Backend> Active<Address, O, A> {
+    /// Takes note of where a Data came from and of what it acknowledges.
+    fn heard(&mut self, arrival: &Arrival<Address>, verified: &Verified<'_>) -> Option<CommandId> {
+        self.answers.renew();
+        self.path.heard(arrival.from, verified.newest, arrival.len, self.session.next());
+        if let Some(block) = verified.ack {
+            self.path.acknowledged(arrival.from, block);
+        }
+        let outstanding = self.outstanding.as_mut()?;
+        if !self.session.acknowledged().contains(outstanding.number) {
+            if let Repeats::OnSight(due) = &mut outstanding.repeats {
+                *due = true;
+            }
+            return None;
+        }
+        match self.outstanding.take()?.purpose {
+            Purpose::Command(id) => Some(id),
+            Purpose::Rotate => {
+                self.rotate_over = true;
+                None
+            }
+        }
+    }
+
+    /// M-101: again, but not without end.
+    fn answer_repeat(
+        &mut self,
+        now: Millis,
+        number: SequenceNumber,
+        device_id: DeviceId,
+    ) -> Result<Outcome<Address>, Reject> {
+        if !self.answers.take(now) {
+            return Err(Reject::AnswerLimited);
+        }
+        let (answer, to) = self.acknowledge(Answering::Repeat(number)).ok_or(Reject::AnswerLimited)?;
+        Ok(Outcome::Answered { kind: AnswerKind::Acknowledgement, device_id, answer, to })
+    }
+
+    /// A pure acknowledgement, to the session's address and never elsewhere (M-72).
+    fn acknowledge(&mut self, answering: Answering) -> Option<(Answer, Address)> {
+        let ack = self.session.ack_block(Some(answering))?;
+        let mut bytes = [0; wire::DATA_MAX_OVERHEAD];
+        let outgoing = Outgoing { ack: Some(ack), ..Outgoing::default() };
+        // Of an address that is not free the budget is asked first: a number taken is gone.
+        if !self.path.spend(wire::DATA_MAX_OVERHEAD) {
+            return None;
+        }
+        let protected = self.session.protect(outgoing, &mut bytes).ok()?;
+        Some((Answer::new(&[bytes.get(..protected.len)?]), self.path.address()))
+    }
+}
+
+/// M-73, M-74: nothing is delivered under an entry without counters, and a Data that verifies gets a Reset.
+fn without_counters<Address: Copy, O, A: Backend>(
+    peer: &mut Peer<Address, O, A>,
+    arrival: &Arrival<Address>,
+    data: &wire::Data,
+    sealed: Sealed<'_>,
+) -> Result<Outcome<Address>, Reject> {
+    let record = &peer.record;
+    let (entry, last) = [&record.confirmed, &record.candidate]
+        .into_iter()
+        .zip(&mut peer.link.resets)
+        .find_map(|(entry, last)| Some((entry.as_ref().filter(|entry| entry.cid == data.cid)?, last)))
+        .ok_or(Reject::UnknownConnection)?;
+    if last.is_some_and(|last| arrival.now.saturating_sub(last) < AnswerLimit::INTERVAL_MS) {
+        return Err(Reject::ResetLimited);
+    }
+    let key = record.key_of(entry).ok_or(Reject::UnknownGeneration)?;
+    let keys = key.session_keys(record.device_id(), entry.epoch, entry.salt, entry.server_salt);
+    let reset = answer_without_counters::<A>(&keys, data, sealed).map_err(Reject::Verify)?;
+    let device_id = record.device_id();
+    *last = Some(arrival.now);
+    let answer = Answer::new(&[reset.as_bytes()]);
+    Ok(Outcome::Answered { kind: AnswerKind::Reset, device_id, answer, to: arrival.from })
+}

@@ -1,0 +1,84 @@
+//! How often Floors are sent: limited for each source address, in a table of fixed size, and never for each
+//! device, so that a replayer cannot use up what an erased device needs. Whoever forges the device's own address
+//! can. SPEC section 7.2.
+
+use core::hash::{Hash, Hasher};
+
+use crate::delivery::Millis;
+
+/// How many buckets there are.
+const BUCKETS: usize = 256;
+/// How many Floors a bucket gives at once.
+const BURST: u8 = 8;
+/// After how many milliseconds a bucket gives one more.
+const REFILL_MS: Millis = 250;
+
+/// The buckets.
+#[derive(Debug)]
+pub(crate) struct FloorLimit([Bucket; BUCKETS]);
+
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    left: u8,
+    /// When `left` was counted.
+    at: Millis,
+}
+
+impl FloorLimit {
+    pub(crate) const fn new() -> Self {
+        Self([Bucket { left: BURST, at: 0 }; BUCKETS])
+    }
+
+    /// Whether a Floor may go to this address now; if so, it counts as sent.
+    pub(crate) fn take(&mut self, now: Millis, address: &impl Hash) -> bool {
+        let mut hasher = Fnv(0xCBF2_9CE4_8422_2325);
+        address.hash(&mut hasher);
+        let bucket = usize::try_from(hasher.finish() % BUCKETS as u64).ok().and_then(|i| self.0.get_mut(i));
+        bucket.is_some_and(|bucket| bucket.take(now))
+    }
+}
+
+impl Bucket {
+    fn take(&mut self, now: Millis) -> bool {
+        let earned = now.saturating_sub(self.at) / REFILL_MS;
+        if earned > 0 {
+            self.left = u8::try_from(earned).unwrap_or(BURST).saturating_add(self.left).min(BURST);
+            self.at = now;
+        }
+        match self.left.checked_sub(1) {
+            Some(left) => {
+                self.left = left;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// FNV-1a: spreads addresses over buckets. Nothing rests on its being hard to guess.
+struct Fnv(u64);
+
+impl Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_gets_a_burst_and_then_four_a_second() {
+        let mut limit = FloorLimit::new();
+        assert_eq!((0..100).filter(|_| limit.take(0, &7u32)).count(), 8);
+        assert_eq!((0..4_000).filter(|ms| limit.take(*ms, &7u32)).count(), 15);
+        assert_eq!((0..100).filter(|_| limit.take(3_999, &9u32)).count(), 8);
+    }
+}

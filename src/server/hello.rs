@@ -1,0 +1,345 @@
+//! Hellos: the same again, fresh, or stale; and what follows once a fresh one is durable. SPEC sections 7.1 to
+//! 7.3.
+
+use core::ops::Range;
+
+use subtle::ConstantTimeEq;
+
+use crate::aead::{Backend, Nonce, TAG_LEN, Tag};
+use crate::control::Role;
+use crate::delivery::Millis;
+use crate::entropy::Entropy;
+use crate::error::{CommitError, Reject};
+use crate::keys::DeviceKey;
+use crate::number::{ConnectionId, DeviceId, Epoch, Generation, ServerSalt};
+use crate::record::{BOOT_LIMIT, Entry, FLOOR_LIMIT, RAISE, Record};
+use crate::replay::Freshness;
+use crate::session::Session;
+use crate::wire::{Floor, HELLO_HEADER_LEN, Header, Hello, Sealed, Welcome};
+
+use super::change::{Change, Durable, Payload, RecordChange, Ticket};
+use super::command::CommandId;
+use super::link::Candidate;
+use super::table::{Index, Peer, Table};
+use super::{Answer, AnswerKind, Outcome, Server, draw};
+
+/// A fresh Hello that waits until its change is durable. Dropped, it was never there: the device repeats it.
+#[derive(Debug)]
+#[must_use]
+pub struct Held<B, Address> {
+    fresh: Fresh<Address>,
+    buffer: B,
+}
+
+impl<B, Address> Held<B, Address> {
+    /// The change that it waits for.
+    pub const fn ticket(&self) -> Ticket {
+        self.fresh.ticket
+    }
+
+    /// The device.
+    pub const fn device_id(&self) -> DeviceId {
+        self.fresh.device_id
+    }
+
+    /// The epoch of the Hello.
+    pub const fn epoch(&self) -> Epoch {
+        self.fresh.epoch
+    }
+}
+
+/// What a fresh Hello leads to once it is durable.
+#[derive(Debug)]
+pub(super) struct Fresh<Address> {
+    ticket: Ticket,
+    index: Index,
+    version: u32,
+    device_id: DeviceId,
+    epoch: Epoch,
+    from: Address,
+    payload: Range<usize>,
+    hello_tag: Tag,
+    /// It was the newest: there is a candidate to install and a Welcome to send.
+    newest: bool,
+    jump: bool,
+}
+
+impl<Address> Fresh<Address> {
+    pub(super) fn holding<B>(self, buffer: B) -> Held<B, Address> {
+        Held { fresh: self, buffer }
+    }
+}
+
+/// A fresh Hello that is durable.
+#[derive(Debug)]
+#[must_use]
+pub struct Committed<B, Address> {
+    /// The device.
+    pub device_id: DeviceId,
+    /// The place of the device.
+    pub index: Index,
+    /// The epoch of the Hello; with the device id it names the payload (M-105).
+    pub epoch: Epoch,
+    /// Early data, to be delivered now, once.
+    pub payload: Option<Payload<B>>,
+    /// The Welcome and where it goes; a Hello that was not the newest gets none (M-57).
+    pub welcome: Option<(Answer, Address)>,
+    /// The boot count jumped further than a device boots: report it (M-85).
+    pub jump: bool,
+    /// The command of a session that was confirmed while this change was under way, and that it has displaced.
+    pub unknown: Option<CommandId>,
+}
+
+impl<T: Table, E: Entropy> Server<T, E> {
+    pub(super) fn receive_hello(
+        &mut self,
+        now: Millis,
+        from: T::Address,
+        hello: &Hello,
+        sealed: Sealed<'_>,
+    ) -> Result<Outcome<T::Address>, Reject> {
+        let index = self.table.find(hello.device_id).ok_or(Reject::UnknownDevice)?;
+        if !self.is_active(index) {
+            return Err(Reject::NotActive);
+        }
+        let peer = self.table.peer(index).ok_or(Reject::UnknownDevice)?;
+        let (generation, key) =
+            peer.record.key_by_bits(hello.generation_bits).ok_or(Reject::UnknownGeneration)?;
+        let (payload_len, hello_tag) = (sealed.ciphertext.len(), *sealed.tag);
+        open_hello::<T::Backend>(key, hello, sealed)?;
+        if hello.epoch.boot() >= BOOT_LIMIT {
+            return Err(Reject::BootCounterUsedUp);
+        }
+        if let Some(again) = same_again(peer, hello, &hello_tag, from) {
+            return again;
+        }
+        let freshness = peer.record.window.check(hello.epoch);
+        if freshness == Freshness::Stale {
+            return self.answer_stale(now, from, index, hello, generation);
+        }
+        let newest = freshness == Freshness::Newest;
+        let payload = HELLO_HEADER_LEN..HELLO_HEADER_LEN + payload_len;
+        self.prepare(index, from, hello, generation, hello_tag, payload, newest)
+    }
+
+    /// M-59: nothing is delivered, kept or written; the device learns how far its epochs have come.
+    fn answer_stale(
+        &mut self,
+        now: Millis,
+        from: T::Address,
+        index: Index,
+        hello: &Hello,
+        generation: Generation,
+    ) -> Result<Outcome<T::Address>, Reject> {
+        let record = &self.table.peer(index).ok_or(Reject::UnknownDevice)?.record;
+        let floor = record.newest();
+        if floor.boot() >= FLOOR_LIMIT {
+            return Err(Reject::FloorOutOfRange);
+        }
+        if !self.floors.take(now, &from) {
+            return Err(Reject::FloorLimited);
+        }
+        let (_, key) = record.key_by_bits(generation.low_bits()).ok_or(Reject::UnknownGeneration)?;
+        let answer = seal_floor::<T::Backend>(key, hello, floor);
+        Ok(Outcome::Answered { kind: AnswerKind::Floor, device_id: hello.device_id, answer, to: from })
+    }
+
+    /// M-54: one change holds the newest epoch, the window and the candidate's entry.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one Hello, each of another type")]
+    fn prepare(
+        &mut self,
+        index: Index,
+        from: T::Address,
+        hello: &Hello,
+        generation: Generation,
+        hello_tag: Tag,
+        payload: Range<usize>,
+        newest: bool,
+    ) -> Result<Outcome<T::Address>, Reject> {
+        let candidate = if newest { Some(self.new_entry(index, hello, generation)?) } else { None };
+        let (ticket, mark) = (self.ticket(), self.mark);
+        let peer = self.table.peer(index).ok_or(Reject::UnknownDevice)?;
+        let expected = peer.record.clone();
+        let record = after_hello(peer, hello.epoch, candidate);
+        let (old, new) = (expected.newest().boot(), hello.epoch.boot());
+        // M-127: far above the mark, the journal learns how far a device has come.
+        let note_boot = (new > mark && old >> 19 != new >> 19).then_some(new);
+        let fresh = Fresh {
+            ticket,
+            index,
+            version: peer.version,
+            device_id: hello.device_id,
+            epoch: hello.epoch,
+            from,
+            payload,
+            hello_tag,
+            newest,
+            jump: new.saturating_sub(old.max(mark)) > RAISE,
+        };
+        let value = RecordChange { expected, record, note_boot };
+        Ok(Outcome::Fresh(fresh, Change { ticket, value }))
+    }
+
+    fn new_entry(&mut self, index: Index, hello: &Hello, generation: Generation) -> Result<Entry, Reject> {
+        let server_salt = ServerSalt(draw(&mut self.entropy).map_err(Reject::Entropy)?);
+        let cid = self.reserve_cid(index)?;
+        let (epoch, salt, gateway) = (hello.epoch, hello.salt, self.gateway);
+        Ok(Entry { generation, epoch, salt, server_salt, cid, gateway })
+    }
+
+    /// A connection id that no record names, as short as there is one left (M-11, M-12). Two changes under way
+    /// for one device share the same: one of them at most is made.
+    fn reserve_cid(&mut self, index: Index) -> Result<ConnectionId, Reject> {
+        let reserved = self.table.peer(index).and_then(|peer| peer.link.reserved);
+        if let Some(cid) = reserved {
+            return Ok(cid);
+        }
+        let random = u32::from_be_bytes(draw(&mut self.entropy).map_err(Reject::Entropy)?);
+        let cid = (1..=4).find_map(|len| self.free_cid(len, random)).ok_or(Reject::NoConnectionId)?;
+        self.table.claim(cid, index);
+        if let Some(peer) = self.table.peer_mut(index) {
+            peer.link.reserved = Some(cid);
+        }
+        Ok(cid)
+    }
+
+    /// A free connection id of this length. All of one byte are tried, of longer ones 64 from a random place.
+    fn free_cid(&self, len: u8, random: u32) -> Option<ConnectionId> {
+        let values = ConnectionId::values(len);
+        (0..64)
+            .filter_map(|step| ConnectionId::new(len, random.wrapping_add(step) % values))
+            .find(|cid| self.table.owner(*cid).is_none())
+    }
+
+    /// Hands out what a fresh Hello brought, for the proof that it is durable.
+    ///
+    /// # Errors
+    /// [`CommitError::OtherTicket`] if the proof belongs to another change, and [`CommitError::Conflict`] if the
+    /// record has changed since: the store must not have made both changes. Nothing is delivered then.
+    pub fn commit<B: AsRef<[u8]>>(
+        &mut self,
+        held: Held<B, T::Address>,
+        durable: Durable<RecordChange>,
+    ) -> Result<Committed<B, T::Address>, CommitError> {
+        let Held { fresh, buffer } = held;
+        if fresh.ticket != durable.ticket {
+            return Err(CommitError::OtherTicket);
+        }
+        let index = fresh.index;
+        let unknown = self.replace(index, fresh.version, durable.value.record)?;
+        let device_id = fresh.device_id;
+        let mut committed = Committed {
+            device_id,
+            index,
+            epoch: fresh.epoch,
+            payload: None,
+            welcome: None,
+            jump: fresh.jump,
+            unknown,
+        };
+        // It may have been revoked meanwhile.
+        let Some(peer) = self.table.peer_mut(index).filter(|peer| peer.is_active()) else {
+            return Ok(committed);
+        };
+        let has_payload = !fresh.payload.is_empty();
+        if fresh.newest {
+            let excused = peer.record.excused && !peer.link.excuse_used;
+            let candidate = candidate::<T>(&peer.record, &fresh, has_payload, excused);
+            committed.welcome = candidate.as_ref().map(|candidate| (candidate.welcome, fresh.from));
+            peer.link.candidate = candidate;
+        }
+        committed.payload = has_payload.then(|| Payload::new(buffer, fresh.payload));
+        Ok(committed)
+    }
+}
+
+/// The same Hello again: as long as its candidate waits, the same Welcome; once it is confirmed, nothing.
+fn same_again<Address: Copy, O, A: Backend>(
+    peer: &Peer<Address, O, A>,
+    hello: &Hello,
+    tag: &Tag,
+    from: Address,
+) -> Option<Result<Outcome<Address>, Reject>> {
+    let is_same = |entry: &Option<Entry>| {
+        entry.is_some_and(|entry| entry.epoch == hello.epoch && entry.salt == hello.salt)
+    };
+    let same_tag = |other: &Tag| bool::from(other.ct_eq(tag));
+    if let Some(active) = &peer.link.active {
+        let is_its_entry = (is_same(&peer.record.candidate) || is_same(&peer.record.confirmed))
+            && active.session.epoch() == hello.epoch;
+        if is_its_entry {
+            // Equal in epoch and not in bytes is stale.
+            return same_tag(&active.hello_tag).then_some(Err(Reject::SameHello));
+        }
+    }
+    if is_same(&peer.record.candidate) {
+        let candidate = peer.link.candidate.as_ref()?;
+        let (kind, answer) = (AnswerKind::Welcome, candidate.welcome);
+        let again = Outcome::Answered { kind, device_id: hello.device_id, answer, to: from };
+        return same_tag(&candidate.hello_tag).then_some(Ok(again));
+    }
+    // After a crash epoch and salt decide.
+    is_same(&peer.record.confirmed).then_some(Err(Reject::SameHello))
+}
+
+/// The record after a fresh Hello. The candidate stands beside the confirmed entry (M-55), and what was
+/// confirmed in memory since the last change moves up (M-64).
+fn after_hello<Address, O, A: Backend>(
+    peer: &Peer<Address, O, A>,
+    epoch: Epoch,
+    candidate: Option<Entry>,
+) -> Record {
+    let mut record = peer.record.clone();
+    record.window = record.window.with(epoch);
+    record.clones = record.clones.saturating_add(peer.link.clones);
+    record.excused &= !peer.link.excuse_used;
+    if candidate.is_some() {
+        let in_service = peer.link.active.as_ref().map(|active| active.session.cid());
+        if record.candidate.is_some_and(|entry| Some(entry.cid) == in_service) {
+            record.confirmed = record.candidate;
+        }
+        record.candidate = candidate;
+    }
+    record
+}
+
+fn open_hello<A: Backend>(key: &DeviceKey, hello: &Hello, sealed: Sealed<'_>) -> Result<(), Reject> {
+    let Sealed { aad, ciphertext, tag } = sealed;
+    let nonce = Nonce::hello(hello.epoch, hello.salt);
+    A::open(&key.hello_key(hello.device_id), nonce, aad, ciphertext, tag).map_err(|_| Reject::Inauthentic)
+}
+
+fn seal_floor<A: Backend>(key: &DeviceKey, hello: &Hello, floor: Epoch) -> Answer {
+    let header = Header::Floor(Floor { echo: hello.salt.echo(), floor }).encode();
+    let key = key.floor_key(hello.device_id, floor);
+    let tag = A::seal(&key, Nonce::hello(hello.epoch, hello.salt), header.as_bytes(), &mut []);
+    Answer::new(&[header.as_bytes(), &tag])
+}
+
+/// The session that a durable Hello offers, with its one Welcome (M-56).
+fn candidate<T: Table>(
+    record: &Record,
+    fresh: &Fresh<T::Address>,
+    early_taken: bool,
+    excused: bool,
+) -> Option<Candidate<T::Address, T::Backend>> {
+    let entry = record.candidate()?;
+    let key = record.key_of(entry)?;
+    let keys = key.session_keys(record.device_id(), entry.epoch, entry.salt, entry.server_salt);
+    let (echo, server_salt) = (entry.salt.echo(), entry.server_salt);
+    let header = Header::Welcome(Welcome { early_taken, echo, server_salt }).encode();
+    let mut cid = [0; ConnectionId::MAX_LEN];
+    let cid_len = entry.cid.as_bytes().len();
+    let plaintext = cid.get_mut(..cid_len)?;
+    plaintext.copy_from_slice(entry.cid.as_bytes());
+    let tag: [u8; TAG_LEN] =
+        <T::Backend as Backend>::seal(&keys.down, Nonce::welcome(), header.as_bytes(), plaintext);
+    Some(Candidate {
+        welcome: Answer::new(&[header.as_bytes(), plaintext, &tag]),
+        session: Session::new(Role::Server, keys, entry.epoch, entry.cid),
+        generation: entry.generation,
+        hello_tag: fresh.hello_tag,
+        from: fresh.from,
+        excused,
+    })
+}

@@ -1,0 +1,129 @@
+//! What a crash takes away: the sessions of one device with their counters, and what is under way to it.
+//! SPEC sections 7.3 to 7.6 and 9.2.
+
+use crate::aead::{Backend, Tag};
+use crate::delivery::{AnswerLimit, Backoff, Millis};
+use crate::number::{ConnectionId, Generation, SequenceNumber};
+use crate::session::Session;
+
+use super::Answer;
+use super::change::Ticket;
+use super::command::CommandId;
+use super::path::Path;
+
+/// The volatile half of what a server knows of a device.
+#[derive(Debug)]
+pub(crate) struct Link<Address, O, A: Backend> {
+    /// The confirmed session, if its counters are here.
+    pub(super) active: Option<Active<Address, O, A>>,
+    /// The session that was offered last, if its counters are here and no Data has come under it.
+    pub(super) candidate: Option<Candidate<Address, A>>,
+    /// A connection id that a change under way will put into the record.
+    pub(super) reserved: Option<ConnectionId>,
+    /// The change that takes it out of service; the record will say so once that is durable.
+    pub(super) silenced: Option<Ticket>,
+    /// When a Reset was last sent: under the confirmed entry, under the candidate's.
+    pub(super) resets: [Option<Millis>; 2],
+    /// A session was confirmed, so the record's excuse is used up; the next write says so.
+    pub(super) excuse_used: bool,
+    /// Jumps of the device's counter to be added to the record when it is next written.
+    pub(super) clones: u32,
+}
+
+impl<Address, O, A: Backend> Default for Link<Address, O, A> {
+    fn default() -> Self {
+        let (active, candidate, reserved) = (None, None, None);
+        Self {
+            active,
+            candidate,
+            reserved,
+            silenced: None,
+            resets: [None; 2],
+            excuse_used: false,
+            clones: 0,
+        }
+    }
+}
+
+/// A session that was offered and not taken up yet.
+#[derive(Debug)]
+pub(crate) struct Candidate<Address, A: Backend> {
+    pub(super) session: Session<A>,
+    pub(super) generation: Generation,
+    /// The only Welcome that is ever sealed under this session's keys.
+    pub(super) welcome: Answer,
+    /// The tag of the Hello that it answers.
+    pub(super) hello_tag: Tag,
+    /// Where that Hello came from.
+    pub(super) from: Address,
+    pub(super) excused: bool,
+}
+
+/// A session in service.
+#[derive(Debug)]
+pub(crate) struct Active<Address, O, A: Backend> {
+    pub(super) session: Session<A>,
+    pub(super) generation: Generation,
+    pub(super) hello_tag: Tag,
+    pub(super) path: Path<Address>,
+    pub(super) answers: AnswerLimit,
+    pub(super) excused: bool,
+    /// This session owes no *rotate*: it was acknowledged, or there is no number or no room for it.
+    pub(super) rotate_over: bool,
+    /// A command for which the store has been asked to write *sent*.
+    pub(super) sending: Option<Ticket>,
+    pub(super) outstanding: Option<Outstanding>,
+    pub(super) outbox: O,
+}
+
+impl<Address: Copy + PartialEq, O: Default, A: Backend> Active<Address, O, A> {
+    /// The candidate after its first Data, which came from `from` (M-62, M-71).
+    pub(super) fn confirmed(candidate: Candidate<Address, A>, from: Address) -> Self {
+        Self {
+            path: Path::confirmed(from, from == candidate.from),
+            session: candidate.session,
+            generation: candidate.generation,
+            hello_tag: candidate.hello_tag,
+            answers: AnswerLimit::default(),
+            excused: candidate.excused,
+            rotate_over: false,
+            sending: None,
+            outstanding: None,
+            outbox: O::default(),
+        }
+    }
+}
+
+impl<Address, O, A: Backend> Active<Address, O, A> {
+    /// The command that ends without a word if this session ends now.
+    pub(super) fn unanswered(&self) -> Option<CommandId> {
+        match self.outstanding?.purpose {
+            Purpose::Command(id) => Some(id),
+            Purpose::Rotate => None,
+        }
+    }
+}
+
+/// What a Data with C to a device is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Command(CommandId),
+    Rotate,
+}
+
+/// A Data with C that is not acknowledged; its bytes are in the outbox.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outstanding {
+    pub(super) purpose: Purpose,
+    pub(super) number: SequenceNumber,
+    pub(super) repeats: Repeats,
+}
+
+/// When the bytes of the outbox are sent again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Repeats {
+    /// By the clock.
+    Timed(Backoff),
+    /// The repeats ran out: once at each newly verified Data (M-98). `true` is now.
+    OnSight(bool),
+}
