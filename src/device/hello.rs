@@ -196,15 +196,12 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
             return Err(InvalidConnectionId { settled: early }.into());
         };
         let session = Session::new(Role::Device, keys, hello.epoch, cid);
-        let old = self.link.replace(Link::new(session, hello.slot, now, self.config.command_age.bound_ms()));
-        let old = old.and_then(|old| old.in_flight);
-        if old.is_some() {
-            self.buffer.release();
-        }
+        let unknown = self.end_link();
+        self.link = Some(Link::new(session, hello.slot, now, self.config.command_age.bound_ms()));
         let old_key = self.keyring.welcomed(&mut self.hardware.keys(), hello.slot);
         let mut received = Received::event(Event::SessionOpened { epoch: hello.epoch, old_key });
         received.settle(early);
-        received.settle(old.and_then(|old| old.settle(Outcome::Unknown)));
+        received.settle(unknown);
         Ok(received)
     }
 

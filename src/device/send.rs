@@ -170,13 +170,11 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
             Some(link) => Some(link.protect(now, bound_ms, outgoing, out)?.len),
             None => None,
         };
-        let outstanding = self.link.take().and_then(|link| link.in_flight);
-        let early = self.opening.take().and_then(|opening| opening.hello?.early);
-        self.buffer.release();
+        let hello = self.opening.take().and_then(|opening| opening.hello);
         let unsent = self.buffer.stop_waiting();
         let mut settled = heapless::Vec::new();
-        settled.extend(outstanding.and_then(|data| data.settle(Outcome::Unknown)));
-        settled.extend(early.map(|ticket| Settled { ticket, outcome: Outcome::Unknown }));
+        settled.extend(self.end_link());
+        settled.extend(hello.and_then(|hello| self.end_hello(&hello, Outcome::Unknown)));
         settled.extend(unsent.map(|ticket| Settled { ticket, outcome: Outcome::Unsent }));
         Ok(Closed { datagram: len.and_then(|len| out.get(..len)), settled })
     }
@@ -287,6 +285,18 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
             self.buffer.release();
         }
         self.connect_anew(now);
+    }
+
+    /// Ends the session. What is outstanding in it is unknown from now on (M-103).
+    pub(super) fn end_link(&mut self) -> Option<Settled> {
+        let link = self.link.as_mut()?;
+        let outstanding = link.in_flight.take();
+        if outstanding.is_some() && link.speaking {
+            self.buffer.release();
+        }
+        // Assigned rather than taken: so the keys are wiped where they lie, and not in a copy.
+        self.link = None;
+        outstanding?.settle(Outcome::Unknown)
     }
 
     fn connect_anew(&mut self, now: Millis) {

@@ -33,15 +33,7 @@ pub(crate) struct Link<Address, O, A: Backend> {
 impl<Address, O, A: Backend> Default for Link<Address, O, A> {
     fn default() -> Self {
         let (active, candidate, reserved) = (None, None, None);
-        Self {
-            active,
-            candidate,
-            reserved,
-            silenced: None,
-            resets: [None; 2],
-            excuse_used: false,
-            clones: 0,
-        }
+        Self { active, candidate, reserved, silenced: None, resets: [None; 2], excuse_used: false, clones: 0 }
     }
 }
 
