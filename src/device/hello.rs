@@ -175,12 +175,12 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
     }
 
     /// A Welcome: for the outstanding Hello only (M-33).
-    pub(super) fn receive_welcome<'d>(
+    pub(super) fn receive_welcome(
         &mut self,
         now: Millis,
         welcome: &wire::Welcome,
         sealed: Sealed<'_>,
-    ) -> Result<Received<'d>, ReceiveError> {
+    ) -> Result<Received<'static>, ReceiveError> {
         let hello = self.outstanding(welcome.echo)?;
         let key = self.key_for(hello.slot)?.device_key;
         let keys = key.session_keys(self.id, hello.epoch, hello.salt, welcome.server_salt);
@@ -206,12 +206,12 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
     }
 
     /// A Floor: for the outstanding Hello only (M-38).
-    pub(super) fn receive_floor<'d>(
+    pub(super) fn receive_floor(
         &mut self,
         now: Millis,
         floor: wire::Floor,
         sealed: Sealed<'_>,
-    ) -> Result<Received<'d>, ReceiveError> {
+    ) -> Result<Received<'static>, ReceiveError> {
         let hello = self.outstanding(floor.echo)?;
         let key = self.key_for(hello.slot)?.device_key;
         let Sealed { aad, ciphertext, tag } = sealed;
