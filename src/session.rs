@@ -142,6 +142,12 @@ impl<A: Backend> Session<A> {
         self.forgeries >= FORGERY_LIMIT
     }
 
+    /// As many failed verifications as a key may see.
+    #[cfg(test)]
+    pub(crate) const fn wear_out(&mut self) {
+        self.forgeries = FORGERY_LIMIT;
+    }
+
     /// The facts to send when answering, or unasked; nothing before a number is acknowledgeable.
     pub fn ack_block(&self, answering: Option<Answering>) -> Option<AckBlock> {
         self.window.ack_block(answering)
