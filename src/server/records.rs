@@ -104,8 +104,8 @@ impl<T: Table, E: Entropy> Server<T, E> {
         let peer = self.table.peer(index).ok_or(AdminError::UnknownDevice)?;
         let mut record = peer.record.clone();
         // The session in service becomes the confirmed entry: nothing else is left to fall back on.
-        let cid = peer.link.active.as_ref().map(|active| active.session.cid());
-        if record.candidate.is_some_and(|entry| Some(entry.cid) == cid) {
+        let epoch = peer.link.active.as_ref().map(|active| active.session.epoch());
+        if record.candidate.is_some_and(|entry| Some(entry.epoch) == epoch) {
             record.confirmed = record.candidate.take();
         }
         self.change(index, record.with_rotation_finished()).ok_or(AdminError::UnknownDevice)
