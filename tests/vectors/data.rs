@@ -115,7 +115,7 @@ pub fn verify<A: Backend, R>(
 
 impl Case<'_> {
     fn keys(&self) -> SessionKeys {
-        self.origin.session_keys(&self.server_salt)
+        self.origin.session_keys(self.server_salt)
     }
 
     fn cid(&self) -> ConnectionId {
@@ -357,7 +357,7 @@ fn resets<A: Backend>() {
     for case in read::<File<ResetCase>>("reset").cases.iter() {
         println!("{}: {}", case.name, case.description);
         assert_eq!(case.direction, Direction::Down);
-        let keys = case.origin.session_keys(&case.server_salt);
+        let keys = case.origin.session_keys(case.server_salt);
         let cid = ConnectionId::from_bytes(&case.cid).unwrap();
         let reset = wire::Reset { cid, seq: seq(case.number, case.seq_len) };
         let nonce = || Nonce::reset(number(case.number));
