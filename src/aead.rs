@@ -108,24 +108,20 @@ impl Backend for Portable {
 pub struct Ring;
 
 #[cfg(feature = "ring")]
-impl Ring {
-    fn key(key: &AeadKey) -> Result<ring::aead::LessSafeKey, Inauthentic> {
-        // It fails on another length than 32 only.
-        ring::aead::UnboundKey::new(&ring::aead::CHACHA20_POLY1305, key.expose())
-            .map(ring::aead::LessSafeKey::new)
-            .map_err(|_| Inauthentic)
-    }
-}
-
-#[cfg(feature = "ring")]
 impl Backend for Ring {
     fn seal(key: &AeadKey, nonce: Nonce, aad: &[u8], buffer: &mut [u8]) -> Tag {
         use ring::aead;
         let nonce = aead::Nonce::assume_unique_for_key(nonce.0);
-        let sealed = Self::key(key).ok().and_then(|key| {
-            key.seal_in_place_separate_tag(nonce, aead::Aad::from(aad), buffer).ok()?.as_ref().try_into().ok()
-        });
-        sealed.unwrap_or_else(|| nothing_sealed(buffer))
+        // `ring`'s keys are half a kilobyte: they are not passed through closures.
+        let Ok(key) = aead::UnboundKey::new(&aead::CHACHA20_POLY1305, key.expose()) else {
+            return nothing_sealed(buffer);
+        };
+        let sealed =
+            aead::LessSafeKey::new(key).seal_in_place_separate_tag(nonce, aead::Aad::from(aad), buffer);
+        match sealed.map(|tag| tag.as_ref().try_into()) {
+            Ok(Ok(tag)) => tag,
+            _ => nothing_sealed(buffer),
+        }
     }
 
     fn open(
@@ -137,7 +133,10 @@ impl Backend for Ring {
     ) -> Result<(), Inauthentic> {
         use ring::aead;
         let nonce = aead::Nonce::assume_unique_for_key(nonce.0);
-        Self::key(key)?
+        let Ok(key) = aead::UnboundKey::new(&aead::CHACHA20_POLY1305, key.expose()) else {
+            return Err(Inauthentic);
+        };
+        aead::LessSafeKey::new(key)
             .open_in_place_separate_tag(nonce, aead::Aad::from(aad), aead::Tag::from(*tag), buffer, 0..)
             .map(|_| ())
             .map_err(|_| Inauthentic)

@@ -1,10 +1,56 @@
 //! Acknowledgements and repeats, as times: when to repeat, when to give up, when to answer again. Times are
 //! milliseconds of any clock that does not run backwards. It has never heard of bytes. SPEC section 7.
 
+use core::num::NonZeroU16;
+
 use crate::number::Salt;
 
 /// A moment in milliseconds, by the caller's clock.
 pub type Millis = u64;
+
+/// Names a payload that was handed over and whose outcome will be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket(NonZeroU16);
+
+impl Ticket {
+    /// The first one.
+    pub const FIRST: Self = Self(NonZeroU16::MIN);
+
+    /// The one after this; after 65,535 the first again, when the outcomes of the early ones are long known.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        match self.0.checked_add(1) {
+            Some(number) => Self(number),
+            None => Self::FIRST,
+        }
+    }
+
+    /// The number of the ticket.
+    pub const fn number(self) -> u16 {
+        self.0.get()
+    }
+}
+
+/// What became of a payload (SPEC 9.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The peer has recorded it. Whether its application has acted on it, only that application can say.
+    Acknowledged,
+    /// It was sealed and sent, and what came of it will never be known. To send it again, as a new payload, is the
+    /// application's decision.
+    Unknown,
+    /// It was never sealed: nobody has it. It may be sent again without a second thought.
+    Unsent,
+}
+
+/// The outcome of one payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Settled {
+    /// Which payload.
+    pub ticket: Ticket,
+    /// What became of it.
+    pub outcome: Outcome,
+}
 
 /// How patient a half is. All times in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +116,11 @@ pub struct Backoff {
 }
 
 impl Backoff {
+    /// The datagram is to be sent at `at` for the first time.
+    pub const fn due(at: Millis) -> Self {
+        Self { next: at, wait: 0, sent: 0 }
+    }
+
     /// The datagram is sent now for the first time.
     pub fn start(now: Millis, timing: &Timing, jitter: &mut Jitter) -> Self {
         let wait = jitter.stretch(timing.answer_timeout_ms.max(1));
@@ -105,7 +156,7 @@ impl Backoff {
 /// it one captured datagram would drain a battery.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AnswerLimit {
-    last: Option<Millis>,
+    not_before: Millis,
     answered: u8,
 }
 
@@ -122,11 +173,10 @@ impl AnswerLimit {
 
     /// Whether a repeat may be answered now; if so, it counts as answered.
     pub fn take(&mut self, now: Millis) -> bool {
-        let early = self.last.is_some_and(|last| now.saturating_sub(last) < Self::INTERVAL_MS);
-        if early || self.answered >= Self::BETWEEN_NEW {
+        if now < self.not_before || self.answered >= Self::BETWEEN_NEW {
             return false;
         }
-        (self.last, self.answered) = (Some(now), self.answered + 1);
+        (self.not_before, self.answered) = (now.saturating_add(Self::INTERVAL_MS), self.answered + 1);
         true
     }
 }

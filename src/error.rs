@@ -3,6 +3,8 @@
 
 use core::fmt;
 
+use crate::delivery::Settled;
+
 /// Declares an error: its variants are documented once, and the text is what `Display` shows.
 macro_rules! error {
     ($(#[$doc:meta])* $name:ident { $($variant:ident => $text:literal,)+ }) => {
@@ -140,7 +142,6 @@ error! {
         ControlLength => "a control message of the wrong length",
         WrongDirection => "a control message from the wrong side",
         ConfirmedClose => "a close that asks for an acknowledgement",
-        GenerationZero => "a rotation to generation 0",
         UnprovenRotation => "a rotation that the rotation key does not prove",
     }
 }
@@ -344,3 +345,135 @@ impl fmt::Display for Reject {
 }
 
 impl core::error::Error for Reject {}
+impl From<Malformed> for VerifyError {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed)
+    }
+}
+
+/// Declares an error that wraps others: `Display` shows the text, or the wrapped error's.
+macro_rules! wrapping_error {
+    ($(#[$doc:meta])* $name:ident {
+        $($inner:ident($type:ty),)*
+        ; $($variant:ident => $text:literal,)*
+    }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum $name {
+            $(#[doc = concat!("See [`", stringify!($type), "`].")] $inner($type),)*
+            $(#[doc = $text] $variant,)*
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(Self::$inner(error) => error.fmt(f),)*
+                    $(Self::$variant => f.write_str($text),)*
+                }
+            }
+        }
+
+        impl core::error::Error for $name {}
+
+        $(impl From<$type> for $name {
+            fn from(error: $type) -> Self {
+                Self::$inner(error)
+            }
+        })*
+    };
+}
+
+wrapping_error! {
+    /// Why the boot counter does not advance (SPEC 6.1).
+    CounterError {
+        Storage(StorageError),
+        ;
+        UsedUp => "the boot counter stands at its end; the device must be provisioned anew",
+    }
+}
+
+wrapping_error! {
+    /// Why a device cannot start (SPEC 6.1). It must not send anything then.
+    BootError {
+        Identity(IdentityError),
+        Storage(StorageError),
+        Counter(CounterError),
+        ;
+        CounterLost => "the boot counter is blank or broken and there is no random number generator; an old session \
+            could be replayed to this device, so provision it anew",
+    }
+}
+
+wrapping_error! {
+    /// Why a Hello cannot be made. It is tried again by itself, later and later.
+    HelloError {
+        Storage(StorageError),
+        Counter(CounterError),
+        Entropy(EntropyError),
+        ;
+        KeyMissing => "the slot of the device key is empty or torn; flash the factory image again",
+    }
+}
+
+wrapping_error! {
+    /// Why a payload was not taken. Nothing of it was kept or sent.
+    SendError {
+        Hello(HelloError),
+        ;
+        Empty => "an empty payload is never delivered; to open a session or to ask for a sign of life, connect",
+        TooLong => "the payload is longer than the device's buffer holds; see `PAYLOAD_MAX`",
+        Busy => "one payload is outstanding or waits; poll, and send this one when the outcome of that one is known, \
+            or withdraw that one",
+        BufferTooShort => "the output buffer is too short for this datagram; see the overheads in `wire`",
+    }
+}
+
+wrapping_error! {
+    /// Why what is due could not be sent. It stays due.
+    PollError {
+        Hello(HelloError),
+        ;
+        BufferTooShort => "the output buffer is too short for this datagram; give it as many bytes as the device's \
+            own buffer has",
+    }
+}
+
+wrapping_error! {
+    /// Why a datagram had no effect. Unless the variant says otherwise, everything is as it was, and the datagram
+    /// is to be dropped in silence.
+    ReceiveError {
+        Parse(ParseError),
+        Verify(VerifyError),
+        Reset(ResetError),
+        InvalidConnectionId(InvalidConnectionId),
+        Storage(StorageError),
+        Counter(CounterError),
+        Identity(IdentityError),
+        ;
+        ForServer => "a Hello, which only servers take",
+        NoHello => "it answers a Hello, and none is outstanding",
+        EchoMismatch => "it answers another Hello",
+        FloorTooHigh => "a floor with a boot count of FEFFFFFF or more; the server's record of this device is damaged",
+        NoSession => "it belongs to a session, and there is none",
+        UnknownConnection => "it belongs to another session",
+        HelloOutstanding => "a Reset while a new session is being opened anyway",
+        KeyMissing => "the slot of the device key is empty or torn; flash the factory image again",
+    }
+}
+
+/// A Welcome that is authentic and names no session: a fault in the server's code. The Hello is used up, and a new
+/// one follows (M-35).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct InvalidConnectionId {
+    /// What became of the payload of that Hello.
+    pub settled: Option<Settled>,
+}
+
+impl fmt::Display for InvalidConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the Welcome names no valid connection id")
+    }
+}
+
+impl core::error::Error for InvalidConnectionId {}

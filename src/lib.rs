@@ -1,4 +1,4 @@
-#![doc = "Moteseal."]
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -6,6 +6,7 @@ pub mod aead;
 pub mod boot_counter;
 pub mod control;
 pub mod delivery;
+pub mod device;
 pub mod entropy;
 pub mod error;
 #[cfg(feature = "embedded-storage")]

@@ -63,7 +63,7 @@ pub struct Verified<'d> {
     pub newest: bool,
     /// C: it asks for an acknowledgement.
     pub confirm: bool,
-    /// A: the own numbers that it acknowledges; the session has taken note of them.
+    /// A: the own numbers that it acknowledges; the session has taken note of them, except of those of a *rotate*.
     pub ack: Option<AckBlock>,
     /// What it carries.
     pub content: Content<'d>,
@@ -147,9 +147,13 @@ impl<A: Backend> Session<A> {
         self.window.ack_block(answering)
     }
 
-    /// The *rotate* with this number has proved itself and may be acknowledged.
-    pub fn accept(&mut self, number: SequenceNumber) {
+    /// The *rotate* with this number has proved itself: it may be acknowledged, and the block that came with it
+    /// counts. Until then it may be malformed, and nothing in it takes effect (M-113).
+    pub fn accept(&mut self, number: SequenceNumber, ack: Option<AckBlock>) {
         self.window.acknowledge(number);
+        if let Some(block) = ack {
+            self.acknowledged.unite(block);
+        }
     }
 
     /// Protects one Data into the front of `out`.
@@ -176,7 +180,7 @@ impl<A: Backend> Session<A> {
         let tag = writer.tag()?;
         // From here on the number is gone, whatever becomes of the datagram.
         self.next = number.next();
-        *tag = A::seal(self.sending_key(), Nonce::data(number), aad, plaintext);
+        *tag = A::seal(sending_key(self.role, &self.keys), Nonce::data(number), aad, plaintext);
         Ok(Protected { number, len: writer.len })
     }
 
@@ -188,24 +192,19 @@ impl<A: Backend> Session<A> {
     pub fn verify<'d>(&mut self, data: &wire::Data, sealed: Sealed<'d>) -> Result<Incoming<'d>, VerifyError> {
         let number = data.seq.rebuild(self.window.highest());
         let newest = self.window.highest().is_none_or(|highest| number > highest);
-        match self.window.check(number).map(|_| ()) {
-            Ok(()) => {}
+        let slot = match self.window.check(number) {
+            Ok(slot) => slot,
             Err(NotFresh::Repeat) if data.confirm => return self.verify_repeat(number, sealed),
             Err(NotFresh::TooOld) => return Err(VerifyError::TooOld),
             Err(_) => return Err(VerifyError::Replayed),
-        }
-        let plaintext = self.open(number, sealed)?;
-        let read = self.read(data, plaintext);
-        let acknowledgeable = match &read {
-            Ok((_, Content::Control(Control::Rotate { .. }))) | Err(_) => false,
-            Ok(_) => true,
         };
-        // Nothing has moved since the check above.
-        if let Ok(slot) = self.window.check(number) {
-            slot.commit(acknowledgeable);
-        }
+        let receiving = receiving_key(self.role, &self.keys);
+        let plaintext = open::<A>(receiving, &mut self.forgeries, Nonce::data(number), sealed)?;
+        let read = read(self.role, self.next, data, plaintext);
+        let acknowledgeable = !matches!(read, Ok((_, Content::Control(Control::Rotate { .. }))) | Err(_));
+        slot.commit(acknowledgeable);
         let (ack, content) = read.map_err(VerifyError::Malformed)?;
-        if let Some(block) = ack {
+        if let Some(block) = ack.filter(|_| acknowledgeable) {
             self.acknowledged.unite(block);
         }
         Ok(Incoming::New(Verified { number, newest, confirm: data.confirm, ack, content }))
@@ -217,7 +216,8 @@ impl<A: Backend> Session<A> {
         number: SequenceNumber,
         sealed: Sealed<'d>,
     ) -> Result<Incoming<'d>, VerifyError> {
-        self.open(number, sealed)?;
+        let receiving = receiving_key(self.role, &self.keys);
+        open::<A>(receiving, &mut self.forgeries, Nonce::data(number), sealed)?;
         if self.window.is_acknowledgeable(number) {
             Ok(Incoming::Repeat(number))
         } else {
@@ -225,50 +225,11 @@ impl<A: Backend> Session<A> {
         }
     }
 
-    fn open<'d>(&mut self, number: SequenceNumber, sealed: Sealed<'d>) -> Result<&'d mut [u8], VerifyError> {
-        let Sealed { aad, ciphertext, tag } = sealed;
-        if self.is_worn_out() {
-            return Err(VerifyError::Inauthentic);
-        }
-        A::open(self.receiving_key(), Nonce::data(number), aad, ciphertext, tag).map_err(|_| {
-            self.forgeries = self.forgeries.saturating_add(1);
-            VerifyError::Inauthentic
-        })?;
-        Ok(ciphertext)
-    }
-
-    /// `[ack block] || payload`, or why it cannot be that.
-    fn read<'d>(
-        &self,
-        data: &wire::Data,
-        plaintext: &'d mut [u8],
-    ) -> Result<(Option<AckBlock>, Content<'d>), Malformed> {
-        let (ack, payload) = if data.ack {
-            let (block, payload) =
-                plaintext.split_first_chunk_mut::<ACK_BLOCK_LEN>().ok_or(Malformed::ShortAck)?;
-            let block = AckBlock::decode(*block).ok_or(Malformed::AckOfUnsent)?;
-            if !self.has_sent(block.number) {
-                return Err(Malformed::AckOfUnsent);
-            }
-            (Some(block), payload)
-        } else {
-            (None, plaintext)
-        };
-        if data.control {
-            let control = Control::decode(payload, self.peer(), data.confirm);
-            // A *rotate* is a secret, and the buffer is the caller's.
-            payload.zeroize();
-            return Ok((ack, Content::Control(control?)));
-        }
-        Ok((ack, if payload.is_empty() { Content::Empty } else { Content::Payload(payload) }))
-    }
-
-    /// Verifies a Reset: valid only for a number that was sent and is not acknowledged (M-numbers of SPEC
-    /// section 5), so that a Reset of another gateway, or an old one, ends nothing that lives.
+    /// Verifies a Reset: valid only for a number that was sent and is not acknowledged (M-46, M-47), so that a Reset of another gateway, or an old one, ends nothing that lives.
     ///
     /// # Errors
-    /// [`ResetError`]; nothing has changed.
-    pub fn verify_reset(&self, reset: &wire::Reset, sealed: Sealed<'_>) -> Result<(), ResetError> {
+    /// [`ResetError`]; nothing has changed but the count of forgeries.
+    pub fn verify_reset(&mut self, reset: &wire::Reset, sealed: Sealed<'_>) -> Result<(), ResetError> {
         let number = reset.seq.rebuild(self.acknowledged.highest());
         if !self.has_sent(number) {
             return Err(ResetError::NeverSent);
@@ -276,35 +237,79 @@ impl<A: Backend> Session<A> {
         if !self.acknowledged.is_missing(number) {
             return Err(ResetError::Acknowledged);
         }
-        let Sealed { aad, ciphertext, tag } = sealed;
-        A::open(self.receiving_key(), Nonce::reset(number), aad, ciphertext, tag)
+        let receiving = receiving_key(self.role, &self.keys);
+        open::<A>(receiving, &mut self.forgeries, Nonce::reset(number), sealed)
+            .map(|_| ())
             .map_err(|_| ResetError::Inauthentic)
     }
 
     fn has_sent(&self, number: SequenceNumber) -> bool {
-        self.next.is_none_or(|next| number < next)
+        is_sent(self.next, number)
     }
+}
 
-    const fn sending_key(&self) -> &AeadKey {
-        match self.role {
-            Role::Device => &self.keys.up,
-            Role::Server => &self.keys.down,
-        }
-    }
+/// Whether `number` lies before the next one to be sent.
+fn is_sent(next: Option<SequenceNumber>, number: SequenceNumber) -> bool {
+    next.is_none_or(|next| number < next)
+}
 
-    const fn receiving_key(&self) -> &AeadKey {
-        match self.role {
-            Role::Device => &self.keys.down,
-            Role::Server => &self.keys.up,
-        }
+const fn sending_key(role: Role, keys: &SessionKeys) -> &AeadKey {
+    match role {
+        Role::Device => &keys.up,
+        Role::Server => &keys.down,
     }
+}
 
-    const fn peer(&self) -> Role {
-        match self.role {
-            Role::Device => Role::Server,
-            Role::Server => Role::Device,
-        }
+const fn receiving_key(role: Role, keys: &SessionKeys) -> &AeadKey {
+    match role {
+        Role::Device => &keys.down,
+        Role::Server => &keys.up,
     }
+}
+
+/// Opens a datagram of a session. Every failure under the key counts, whatever type of datagram it was (M-77).
+fn open<'d, A: Backend>(
+    key: &AeadKey,
+    forgeries: &mut u64,
+    nonce: Nonce,
+    sealed: Sealed<'d>,
+) -> Result<&'d mut [u8], VerifyError> {
+    let Sealed { aad, ciphertext, tag } = sealed;
+    if *forgeries >= FORGERY_LIMIT {
+        return Err(VerifyError::Inauthentic);
+    }
+    A::open(key, nonce, aad, ciphertext, tag).map_err(|_| {
+        *forgeries = forgeries.saturating_add(1);
+        VerifyError::Inauthentic
+    })?;
+    Ok(ciphertext)
+}
+
+/// `[ack block] || payload`, or why it cannot be that. `next` is the next number that `role` sends.
+fn read<'d>(
+    role: Role,
+    next: Option<SequenceNumber>,
+    data: &wire::Data,
+    plaintext: &'d mut [u8],
+) -> Result<(Option<AckBlock>, Content<'d>), Malformed> {
+    let (ack, payload) = if data.ack {
+        let (block, payload) =
+            plaintext.split_first_chunk_mut::<ACK_BLOCK_LEN>().ok_or(Malformed::ShortAck)?;
+        let block = AckBlock::decode(*block).ok_or(Malformed::AckOfUnsent)?;
+        if !is_sent(next, block.number) {
+            return Err(Malformed::AckOfUnsent);
+        }
+        (Some(block), payload)
+    } else {
+        (None, plaintext)
+    };
+    if data.control {
+        let control = Control::decode(payload, role.peer(), data.confirm);
+        // A *rotate* is a secret, and the buffer is the caller's.
+        payload.zeroize();
+        return Ok((ack, Content::Control(control?)));
+    }
+    Ok((ack, if payload.is_empty() { Content::Empty } else { Content::Payload(payload) }))
 }
 
 /// The server's answer to a Data of a session whose counters are gone.

@@ -167,6 +167,7 @@ impl<'d> Unverified<'d> {
     ///
     /// # Errors
     /// [`ParseError`] for whatever is not a datagram of version 1 (SPEC section 3).
+    #[inline]
     pub fn parse(datagram: &'d mut [u8]) -> Result<Self, ParseError> {
         let (header, header_len, aad_len) = parse_header(datagram)?;
         let (head, body) = datagram.split_at_mut_checked(header_len).ok_or(ParseError::Length)?;

@@ -144,7 +144,7 @@ fn first_data<Address: Copy + PartialEq, O: Default, A: Backend>(
     }
     let Some(candidate) = peer.link.candidate.take() else { return Err(Reject::UnknownConnection) };
     peer.link.excuse_used = true;
-    let confirmed = Active::confirmed(candidate, arrival.from, arrival.len);
+    let confirmed = Active::confirmed(candidate, arrival.from);
     let ended = peer.link.active.replace(confirmed);
     let left_unanswered = ended.and_then(|active| active.unanswered());
     finish(peer, arrival, result, Confirmed { is_now: true, left_unanswered })
@@ -243,7 +243,7 @@ impl<Address: Copy + PartialEq, O, A: Backend> Active<Address, O, A> {
         match self.outstanding.take()?.purpose {
             Purpose::Command(id) => Some(id),
             Purpose::Rotate => {
-                self.rotate_done = true;
+                self.rotate_over = true;
                 None
             }
         }

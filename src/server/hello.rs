@@ -18,6 +18,7 @@ use crate::session::Session;
 use crate::wire::{Floor, HELLO_HEADER_LEN, Header, Hello, Sealed, Welcome};
 
 use super::change::{Change, Durable, Payload, RecordChange, Ticket};
+use super::command::CommandId;
 use super::link::Candidate;
 use super::table::{Index, Peer, Table};
 use super::{Answer, AnswerKind, Outcome, Server, draw};
@@ -85,6 +86,8 @@ pub struct Committed<B, Address> {
     pub welcome: Option<(Answer, Address)>,
     /// The boot count jumped further than a device boots: report it (M-85).
     pub jump: bool,
+    /// The command of a session that was confirmed while this change was under way, and that it has displaced.
+    pub unknown: Option<CommandId>,
 }
 
 impl<T: Table, E: Entropy> Server<T, E> {
@@ -223,7 +226,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
             return Err(CommitError::OtherTicket);
         }
         let index = fresh.index;
-        self.replace(index, fresh.version, durable.value.record)?;
+        let unknown = self.replace(index, fresh.version, durable.value.record)?;
         let device_id = fresh.device_id;
         let mut committed = Committed {
             device_id,
@@ -232,6 +235,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
             payload: None,
             welcome: None,
             jump: fresh.jump,
+            unknown,
         };
         // It may have been revoked meanwhile.
         let Some(peer) = self.table.peer_mut(index).filter(|peer| peer.is_active()) else {
@@ -239,10 +243,10 @@ impl<T: Table, E: Entropy> Server<T, E> {
         };
         let has_payload = !fresh.payload.is_empty();
         if fresh.newest {
-            let candidate = candidate::<T>(&peer.record, &fresh, has_payload);
+            let excused = peer.record.excused && !peer.link.excuse_used;
+            let candidate = candidate::<T>(&peer.record, &fresh, has_payload, excused);
             committed.welcome = candidate.as_ref().map(|candidate| (candidate.welcome, fresh.from));
             peer.link.candidate = candidate;
-            peer.link.excuse_used = false;
         }
         committed.payload = has_payload.then(|| Payload::new(buffer, fresh.payload));
         Ok(committed)
@@ -317,6 +321,7 @@ fn candidate<T: Table>(
     record: &Record,
     fresh: &Fresh<T::Address>,
     early_taken: bool,
+    excused: bool,
 ) -> Option<Candidate<T::Address, T::Backend>> {
     let entry = record.candidate()?;
     let key = record.key_of(entry)?;
@@ -335,6 +340,6 @@ fn candidate<T: Table>(
         generation: entry.generation,
         hello_tag: fresh.hello_tag,
         from: fresh.from,
-        excused: record.excused,
+        excused,
     })
 }

@@ -20,11 +20,11 @@ pub(crate) struct Link<Address, O, A: Backend> {
     pub(super) candidate: Option<Candidate<Address, A>>,
     /// A connection id that a change under way will put into the record.
     pub(super) reserved: Option<ConnectionId>,
-    /// It has been taken out of service; the record will say so once that is durable.
-    pub(super) silenced: bool,
+    /// The change that takes it out of service; the record will say so once that is durable.
+    pub(super) silenced: Option<Ticket>,
     /// When a Reset was last sent: under the confirmed entry, under the candidate's.
     pub(super) resets: [Option<Millis>; 2],
-    /// A session was confirmed since the record was last written, so its excuse is used up.
+    /// A session was confirmed, so the record's excuse is used up; the next write says so.
     pub(super) excuse_used: bool,
     /// Jumps of the device's counter to be added to the record when it is next written.
     pub(super) clones: u32,
@@ -33,15 +33,7 @@ pub(crate) struct Link<Address, O, A: Backend> {
 impl<Address, O, A: Backend> Default for Link<Address, O, A> {
     fn default() -> Self {
         let (active, candidate, reserved) = (None, None, None);
-        Self {
-            active,
-            candidate,
-            reserved,
-            silenced: false,
-            resets: [None; 2],
-            excuse_used: false,
-            clones: 0,
-        }
+        Self { active, candidate, reserved, silenced: None, resets: [None; 2], excuse_used: false, clones: 0 }
     }
 }
 
@@ -68,8 +60,8 @@ pub(crate) struct Active<Address, O, A: Backend> {
     pub(super) path: Path<Address>,
     pub(super) answers: AnswerLimit,
     pub(super) excused: bool,
-    /// The *rotate* of this session has been acknowledged.
-    pub(super) rotate_done: bool,
+    /// This session owes no *rotate*: it was acknowledged, or there is no number or no room for it.
+    pub(super) rotate_over: bool,
     /// A command for which the store has been asked to write *sent*.
     pub(super) sending: Option<Ticket>,
     pub(super) outstanding: Option<Outstanding>,
@@ -77,16 +69,16 @@ pub(crate) struct Active<Address, O, A: Backend> {
 }
 
 impl<Address: Copy + PartialEq, O: Default, A: Backend> Active<Address, O, A> {
-    /// The candidate after its first Data, of `len` bytes, which came from `from` (M-62, M-71).
-    pub(super) fn confirmed(candidate: Candidate<Address, A>, from: Address, len: usize) -> Self {
+    /// The candidate after its first Data, which came from `from` (M-62, M-71).
+    pub(super) fn confirmed(candidate: Candidate<Address, A>, from: Address) -> Self {
         Self {
-            path: Path::confirmed(from, from == candidate.from, len),
+            path: Path::confirmed(from, from == candidate.from),
             session: candidate.session,
             generation: candidate.generation,
             hello_tag: candidate.hello_tag,
             answers: AnswerLimit::default(),
             excused: candidate.excused,
-            rotate_done: false,
+            rotate_over: false,
             sending: None,
             outstanding: None,
             outbox: O::default(),

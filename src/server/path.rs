@@ -11,16 +11,26 @@ const FACTOR: usize = 3;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Path<Address> {
     address: Address,
-    /// An acknowledgement of this number, or of a later one, frees the address; a free address has none.
-    frees: Option<SequenceNumber>,
+    freedom: Freedom,
     budget: usize,
 }
 
+/// Whether an address may receive without bound.
+#[derive(Clone, Copy, Debug)]
+enum Freedom {
+    Free,
+    /// An acknowledgement of this number, or of a later one, frees it.
+    From(SequenceNumber),
+    /// No number was left to be sealed since the move: nothing frees it.
+    Never,
+}
+
 impl<Address: Copy + PartialEq> Path<Address> {
-    /// At confirmation: free at once if the Hello came from there too (M-71).
-    pub(crate) const fn confirmed(from: Address, is_hello_source: bool, len: usize) -> Self {
-        let frees = if is_hello_source { None } else { Some(SequenceNumber::FIRST) };
-        Self { address: from, frees, budget: len.saturating_mul(FACTOR) }
+    /// At confirmation, before the first Data is [`heard`](Self::heard): free at once if the Hello came from there
+    /// too (M-71).
+    pub(crate) const fn confirmed(from: Address, is_hello_source: bool) -> Self {
+        let freedom = if is_hello_source { Freedom::Free } else { Freedom::From(SequenceNumber::FIRST) };
+        Self { address: from, freedom, budget: 0 }
     }
 
     pub(crate) const fn address(&self) -> Address {
@@ -33,20 +43,24 @@ impl<Address: Copy + PartialEq> Path<Address> {
         if from == self.address {
             self.budget = self.budget.saturating_add(earned);
         } else if newest {
-            *self = Self { address: from, frees: Some(next.unwrap_or(SequenceNumber::LAST)), budget: earned };
+            let freedom = next.map_or(Freedom::Never, Freedom::From);
+            *self = Self { address: from, freedom, budget: earned };
         }
     }
 
     /// An acknowledgement came.
     pub(crate) fn acknowledged(&mut self, from: Address, block: AckBlock) {
-        if from == self.address && self.frees.is_some_and(|first| block.numbers().any(|n| n >= first)) {
-            self.frees = None;
+        if let Freedom::From(first) = self.freedom
+            && from == self.address
+            && block.numbers().any(|number| number >= first)
+        {
+            self.freedom = Freedom::Free;
         }
     }
 
     /// Takes `len` bytes from what the address may receive; no if that is not enough.
     pub(crate) fn spend(&mut self, len: usize) -> bool {
-        if self.frees.is_none() {
+        if matches!(self.freedom, Freedom::Free) {
             return true;
         }
         match self.budget.checked_sub(len) {
@@ -69,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_moved_address_receives_three_times_what_it_sent_until_it_acknowledges() {
-        let mut path = Path::confirmed('a', true, 20);
+        let mut path = Path::confirmed('a', true);
         assert!(path.spend(10_000));
         path.heard('b', true, 20, Some(SequenceNumber::new(7)));
         assert_eq!(path.address(), 'b');
@@ -85,16 +99,25 @@ mod tests {
 
     #[test]
     fn only_the_highest_number_moves_the_address() {
-        let mut path = Path::confirmed('a', true, 20);
+        let mut path = Path::confirmed('a', true);
         path.heard('b', false, 20, None);
         assert_eq!(path.address(), 'a');
     }
 
     #[test]
     fn a_first_data_from_elsewhere_than_the_hello_is_not_free() {
-        let mut path = Path::confirmed('b', false, 20);
+        let mut path = Path::confirmed('b', false);
+        path.heard('b', true, 20, Some(SequenceNumber::FIRST));
         assert!(path.spend(60) && !path.spend(1));
         path.acknowledged('b', ack(0));
         assert!(path.spend(1));
+    }
+
+    #[test]
+    fn what_was_sealed_before_the_move_frees_nothing_even_if_no_number_is_left() {
+        let mut path = Path::confirmed('a', true);
+        path.heard('b', true, 20, None);
+        path.acknowledged('b', ack(u16::MAX));
+        assert!(path.spend(60) && !path.spend(1));
     }
 }

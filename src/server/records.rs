@@ -4,7 +4,7 @@
 use crate::entropy::Entropy;
 use crate::error::{AdminError, CommitError};
 use crate::keys::RotationKey;
-use crate::number::{ConnectionId, DeviceId, Generation};
+use crate::number::{ConnectionId, DeviceId, Epoch, Generation};
 use crate::record::{Record, Rotation, Status};
 
 use super::change::{Change, Durable, RecordChange, Ticket};
@@ -19,7 +19,7 @@ pub struct Admin {
     ticket: Ticket,
     index: Index,
     version: u32,
-    /// It makes an inactive device active again.
+    /// It says that the device may speak, whatever was said before.
     readmits: bool,
 }
 
@@ -32,7 +32,9 @@ impl Admin {
 
 impl<T: Table, E: Entropy> Server<T, E> {
     /// Revokes, quarantines or (if it is not revoked) readmits a device. A device that is taken out of service
-    /// is silent at once; the change makes that last.
+    /// is silent at once; the change makes that last. If the store cannot make it, because the record has changed
+    /// or for another reason, ask again: the device stays silent until then, or until a later readmission, but not
+    /// over a restart.
     ///
     /// # Errors
     /// [`AdminError::UnknownDevice`]; [`AdminError::Revoked`], which is final.
@@ -42,13 +44,17 @@ impl<T: Table, E: Entropy> Server<T, E> {
         status: Status,
     ) -> Result<(Admin, Change<RecordChange>), AdminError> {
         let index = self.table.find(device_id).ok_or(AdminError::UnknownDevice)?;
-        let peer = self.table.peer_mut(index).ok_or(AdminError::UnknownDevice)?;
-        if peer.record.status() == Status::Revoked && status != Status::Revoked {
+        let record = &self.table.peer(index).ok_or(AdminError::UnknownDevice)?.record;
+        if record.status() == Status::Revoked && status != Status::Revoked {
             return Err(AdminError::Revoked);
         }
-        peer.link.silenced |= status != Status::Active;
-        let record = peer.record.clone().with_status(status);
-        self.change(index, record).ok_or(AdminError::UnknownDevice)
+        let record = record.clone().with_status(status);
+        let (mut admin, change) = self.change(index, record).ok_or(AdminError::UnknownDevice)?;
+        admin.readmits = status == Status::Active;
+        if let Some(peer) = self.table.peer_mut(index).filter(|_| !admin.readmits) {
+            peer.link.silenced = Some(admin.ticket);
+        }
+        Ok((admin, change))
     }
 
     /// Begins a rotation to the next generation: one secret for each generation (M-117). From the moment that
@@ -119,21 +125,27 @@ impl<T: Table, E: Entropy> Server<T, E> {
         if admin.ticket != durable.ticket {
             return Err(CommitError::OtherTicket);
         }
-        self.replace(admin.index, admin.version, durable.value.record)?;
-        let Some(peer) = self.table.peer_mut(admin.index) else { return Ok(None) };
-        peer.link.silenced &= !admin.readmits;
-        let is_gone = |generation: Generation| {
-            peer.record.status() == Status::Revoked || generation < peer.record.generation()
-        };
-        if peer.link.candidate.as_ref().is_some_and(|candidate| is_gone(candidate.generation)) {
-            peer.link.candidate = None;
+        let unknown = self.replace(admin.index, admin.version, durable.value.record)?;
+        let Some(peer) = self.table.peer_mut(admin.index) else { return Ok(unknown) };
+        // What was ordered after the readmission stands.
+        peer.link.silenced.take_if(|silenced| admin.readmits && *silenced < admin.ticket);
+        if peer.record.status() != Status::Revoked {
+            return Ok(unknown);
         }
-        let ended = peer.link.active.take_if(|active| is_gone(active.generation));
-        Ok(ended.and_then(|active| active.unanswered()))
+        peer.link.candidate = None;
+        let ended = peer.link.active.take();
+        Ok(unknown.or(ended.and_then(|active| active.unanswered())))
     }
 
-    /// Puts a durable record in the place of the one that it was made from.
-    pub(super) fn replace(&mut self, index: Index, version: u32, record: Record) -> Result<(), CommitError> {
+    /// Puts a durable record in the place of the one that it was made from. A session that it does not name ends:
+    /// its rotation is finished, or it was confirmed while the change that displaces it was under way. Its
+    /// connection id belongs to nobody then. Gives the command that this leaves *unknown*.
+    pub(super) fn replace(
+        &mut self,
+        index: Index,
+        version: u32,
+        record: Record,
+    ) -> Result<Option<CommandId>, CommitError> {
         let peer = self.table.peer_mut(index).ok_or(CommitError::Conflict)?;
         if peer.version != version {
             return Err(CommitError::Conflict);
@@ -148,17 +160,19 @@ impl<T: Table, E: Entropy> Server<T, E> {
         }
         let after: heapless::Vec<ConnectionId, 3> = peer.cids().collect();
         before.retain(|cid| !after.contains(cid));
+        let is_gone = |epoch: Epoch| !peer.record.entries().any(|entry| entry.epoch == epoch);
+        peer.link.candidate.take_if(|candidate| is_gone(candidate.session.epoch()));
+        let ended = peer.link.active.take_if(|active| is_gone(active.session.epoch()));
         for cid in before {
             self.table.release(cid);
         }
-        Ok(())
+        Ok(ended.and_then(|active| active.unanswered()))
     }
 
     fn change(&mut self, index: Index, record: Record) -> Option<(Admin, Change<RecordChange>)> {
         let ticket = self.ticket();
         let peer = self.table.peer(index)?;
-        let readmits = peer.record.status() != Status::Active && record.status() == Status::Active;
-        let admin = Admin { ticket, index, version: peer.version, readmits };
+        let admin = Admin { ticket, index, version: peer.version, readmits: false };
         let value = RecordChange { expected: peer.record.clone(), record, note_boot: None };
         Some((admin, Change { ticket, value }))
     }

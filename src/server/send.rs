@@ -37,9 +37,9 @@ pub struct SentMark {
     pub epoch: Epoch,
 }
 
-/// A command that waits until its mark is durable.
+/// A command that waits until its mark is durable. Until it is sealed or given up, its session sends no other.
 #[derive(Debug)]
-#[must_use]
+#[must_use = "seal it, or give it up with `Server::give_up`; its session sends no other command until then"]
 pub struct Sending {
     ticket: Ticket,
     index: Index,
@@ -105,8 +105,9 @@ impl<T: Table, E: Entropy> Server<T, E> {
     /// where its address may not receive it yet.
     ///
     /// # Errors
-    /// [`CommandError`]: the session ended meanwhile. The command was not sealed and never will be under this
-    /// mark; the queue takes it back ([`Command::never_sealed`](super::Command::never_sealed)).
+    /// [`CommandError`]: the session ended meanwhile, or the device was taken out of service. The command was not
+    /// sealed and never will be under this mark; the queue takes it back
+    /// ([`Command::never_sealed`](super::Command::never_sealed)).
     #[expect(clippy::needless_pass_by_value, reason = "sealed once")]
     pub fn seal_command(
         &mut self,
@@ -115,15 +116,18 @@ impl<T: Table, E: Entropy> Server<T, E> {
         durable: &Durable<SentMark>,
         payload: &[u8],
     ) -> Result<Option<Transmit<'_, T::Address>>, CommandError> {
+        let peer = self.table.peer_mut(sending.index).ok_or(CommandError::UnknownDevice)?;
+        let is_active = peer.is_active();
+        let active = peer.link.active.as_mut().ok_or(CommandError::NoSession)?;
+        // Whatever becomes of it, nothing waits for this command any more.
+        let was_awaited = active.sending.take_if(|ticket| *ticket == sending.ticket).is_some();
         if sending.ticket != durable.ticket {
             return Err(CommandError::OtherTicket);
         }
-        let peer = self.table.peer_mut(sending.index).ok_or(CommandError::UnknownDevice)?;
-        if !peer.is_active() {
+        if !is_active {
             return Err(CommandError::NotActive);
         }
-        let active = peer.link.active.as_mut().ok_or(CommandError::NoSession)?;
-        if active.sending.take_if(|ticket| *ticket == sending.ticket).is_none() {
+        if !was_awaited {
             return Err(CommandError::NoSession);
         }
         let outgoing = Outgoing { payload, confirm: true, ..Outgoing::default() };
@@ -173,8 +177,10 @@ impl<T: Table, E: Entropy> Server<T, E> {
             let bytes = rotate.encode();
             let outgoing =
                 Outgoing { payload: bytes.as_bytes(), confirm: true, control: true, ..Outgoing::default() };
-            active.seal(now, &self.timing, &mut self.jitter, outgoing, Purpose::Rotate).ok()?;
-            return active.first_transmission();
+            let sealed = active.seal(now, &self.timing, &mut self.jitter, outgoing, Purpose::Rotate);
+            // What cannot be sealed now cannot be sealed later in this session either.
+            active.rotate_over = sealed.is_err();
+            return sealed.ok().and_then(|()| active.first_transmission());
         }
         active.repeat(now, &self.timing, &mut self.jitter)
     }
@@ -200,7 +206,7 @@ fn rotate_to_send<Address, O, A: Backend>(
 ) -> Option<Control> {
     let active = active?;
     let is_due = active.generation == record.generation()
-        && !active.rotate_done
+        && !active.rotate_over
         && active.outstanding.is_none()
         && active.sending.is_none();
     let generation = record.generation().next()?;

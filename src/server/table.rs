@@ -15,7 +15,8 @@ use super::link::Link;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Index(pub u32);
 
-/// A buffer for the one datagram that a device has not acknowledged.
+/// A buffer for the one datagram that a device has not acknowledged. A *rotate* needs up to 60 bytes; where they
+/// are not to be had no rotation reaches the device.
 pub trait Outbox: Default {
     /// Makes it `len` bytes long; nothing if it cannot be.
     fn resize(&mut self, len: usize) -> Option<&mut [u8]>;
@@ -56,7 +57,7 @@ impl<Address, O, A: Backend> Peer<Address, O, A> {
 
     /// Whether anything may be opened or sealed for it (M-65).
     pub fn is_active(&self) -> bool {
-        self.record.status() == Status::Active && !self.link.silenced
+        self.record.status() == Status::Active && self.link.silenced.is_none()
     }
 
     /// The connection ids that are in use for this device: those of its record, and one that is about to be.
