@@ -176,9 +176,8 @@ proptest! {
     fn a_bit_that_is_not_defined_is_refused((header, len) in datagram(), bit in 0u8..4) {
         let mut datagram = with_body(&header, len);
         let defined = match header {
-            Header::Hello(_) => 0b1100,
-            // Bit 2 makes a Floor of it, bit 3 is E.
-            Header::Welcome(_) => 0b1100,
+            // Bit 2 of a Welcome makes a Floor of it.
+            Header::Hello(_) | Header::Welcome(_) => 0b1100,
             Header::Floor(_) => 0b0100,
             Header::Data(_) => 0b1111,
             Header::Reset(_) => 0b1000,
