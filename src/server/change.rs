@@ -43,6 +43,7 @@ impl<T> Change<T> {
 
 /// The proof that a change is on stable storage.
 #[derive(Debug)]
+#[must_use = "hand it to the server: one that does not learn of a change conflicts with the store from then on"]
 pub struct Durable<T> {
     pub(super) ticket: Ticket,
     pub(super) value: T,

@@ -37,6 +37,14 @@ impl<Address, O, A: Backend> Default for Link<Address, O, A> {
     }
 }
 
+impl<Address, O, A: Backend> Link<Address, O, A> {
+    /// The session in service, unless too many forgeries came under its key: then it counts as one whose counters
+    /// are gone (M-77), and only waits for its successor, which settles its command.
+    pub(super) fn in_service(&mut self) -> Option<&mut Active<Address, O, A>> {
+        self.active.as_mut().filter(|active| !active.session.is_worn_out())
+    }
+}
+
 /// A session that was offered and not taken up yet.
 #[derive(Debug)]
 pub(crate) struct Candidate<Address, A: Backend> {
