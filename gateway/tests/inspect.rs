@@ -35,7 +35,7 @@ fn blocks(output: &Output) -> Vec<String> {
     for line in text.lines() {
         match line.strip_prefix(&format!("{}: ", blocks.len() + 1)) {
             Some(title) => blocks.push(title.to_owned()),
-            None => *blocks.last_mut().unwrap() += &format!("\n{}", line.trim_start()),
+            None => blocks.last_mut().unwrap().extend(["\n", line.trim_start()]),
         }
     }
     blocks
@@ -78,7 +78,7 @@ fn says(block: &str, field: &str, value: &str) {
 struct Keys {
     _directory: TempDir,
     registry: PathBuf,
-    rotation_keys: PathBuf,
+    rotation: PathBuf,
 }
 
 impl Keys {
@@ -89,10 +89,10 @@ impl Keys {
         let row =
             format!("device_id,generation,device_key\n{id},{generation},{}\n", text(case, "device_key"));
         fs::write(&registry, row).unwrap();
-        let rotation_keys = directory.path().join("rotation-keys.csv");
+        let rotation = directory.path().join("rotation-keys.csv");
         let key = case["rotation_key"].as_str().map_or("00".repeat(32), str::to_owned);
-        fs::write(&rotation_keys, format!("device_id,rotation_key\n{id},{key}\n")).unwrap();
-        Self { _directory: directory, registry, rotation_keys }
+        fs::write(&rotation, format!("device_id,rotation_key\n{id},{key}\n")).unwrap();
+        Self { _directory: directory, registry, rotation }
     }
 
     fn args(&self) -> [&str; 2] {
@@ -101,7 +101,7 @@ impl Keys {
 
     fn args_to_rotate(&self) -> [&str; 4] {
         let [keys, registry] = self.args();
-        [keys, registry, "--rotation-keys", self.rotation_keys.to_str().unwrap()]
+        [keys, registry, "--rotation-keys", self.rotation.to_str().unwrap()]
     }
 }
 
@@ -446,7 +446,7 @@ fn what_is_no_input_is_told() {
             .contains("/nowhere/registry.csv: cannot be read")
     );
     let keys = Keys::of(&cases("hello")[0]);
-    let other_file = said(&["--keys", keys.rotation_keys.to_str().unwrap(), "44"], &[]);
+    let other_file = said(&["--keys", keys.rotation.to_str().unwrap(), "44"], &[]);
     assert!(other_file.contains("rotation-keys.csv: does not begin with the line device_id,generation"));
 }
 
