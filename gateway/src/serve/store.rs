@@ -273,8 +273,8 @@ impl Records<'_> {
 /// Makes a new file of mode 0600 and fills it; after an error it is gone again.
 fn write_new(path: &Path, fill: impl FnOnce(&Store) -> Result<(), Error>) -> Result<(), FileError> {
     let fail = |what: &dyn std::fmt::Display| FileError::new(path, format_args!("cannot be created: {what}"));
-    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path);
-    drop(file.map_err(|error| match error.kind() {
+    let created = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path);
+    drop(created.map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => fail(&"it exists, and nothing is overwritten; give a new name"),
         _ => fail(&error),
     })?);
