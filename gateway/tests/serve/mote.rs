@@ -138,7 +138,7 @@ impl Mote {
                 Heard::Floor(floor.floor)
             }
             Header::Reset(reset) => {
-                let session = self.session.as_ref().expect("a session");
+                let session = self.session.as_mut().expect("a session");
                 session.verify_reset(&reset, sealed).expect("a Reset that verifies");
                 self.session = None;
                 Heard::Reset
@@ -156,7 +156,7 @@ impl Mote {
                                 assert!(self.rotation_key.proves(&secret, generation, self.id));
                                 let key = self.rotation_key.next_device_key(&secret, generation, self.id);
                                 self.next_key = Some(key);
-                                session.accept(number);
+                                session.accept(number, verified.ack);
                                 Heard::Rotate
                             }
                             Content::Control(_) => Heard::Other,
