@@ -31,6 +31,24 @@ pub trait Backend {
 }
 
 /// A nonce: made from the numbers of one datagram, used up by sealing or opening it.
+///
+/// ```
+/// # use moteseal::{aead::{Backend, Nonce, Portable}, keys::AeadKey, number::SequenceNumber};
+/// # let (key, mut first, mut second) = (AeadKey::new([7; 32]), [1; 8], [2; 8]);
+/// let (one, two) = (Nonce::data(SequenceNumber::new(1)), Nonce::data(SequenceNumber::new(2)));
+/// Portable::seal(&key, one, &[], &mut first);
+/// Portable::seal(&key, two, &[], &mut second);
+/// ```
+///
+/// One nonce for two plaintexts, which would give both away, does not compile:
+///
+/// ```compile_fail,E0382
+/// # use moteseal::{aead::{Backend, Nonce, Portable}, keys::AeadKey, number::SequenceNumber};
+/// # let (key, mut first, mut second) = (AeadKey::new([7; 32]), [1; 8], [2; 8]);
+/// let one = Nonce::data(SequenceNumber::new(1));
+/// Portable::seal(&key, one, &[], &mut first);
+/// Portable::seal(&key, one, &[], &mut second);
+/// ```
 #[derive(Debug)]
 pub struct Nonce([u8; NONCE_LEN]);
 
@@ -108,24 +126,20 @@ impl Backend for Portable {
 pub struct Ring;
 
 #[cfg(feature = "ring")]
-impl Ring {
-    fn key(key: &AeadKey) -> Result<ring::aead::LessSafeKey, Inauthentic> {
-        // It fails on another length than 32 only.
-        ring::aead::UnboundKey::new(&ring::aead::CHACHA20_POLY1305, key.expose())
-            .map(ring::aead::LessSafeKey::new)
-            .map_err(|_| Inauthentic)
-    }
-}
-
-#[cfg(feature = "ring")]
 impl Backend for Ring {
     fn seal(key: &AeadKey, nonce: Nonce, aad: &[u8], buffer: &mut [u8]) -> Tag {
         use ring::aead;
         let nonce = aead::Nonce::assume_unique_for_key(nonce.0);
-        let sealed = Self::key(key).ok().and_then(|key| {
-            key.seal_in_place_separate_tag(nonce, aead::Aad::from(aad), buffer).ok()?.as_ref().try_into().ok()
-        });
-        sealed.unwrap_or_else(|| nothing_sealed(buffer))
+        // `ring`'s keys are half a kilobyte: they are not passed through closures.
+        let Ok(key) = aead::UnboundKey::new(&aead::CHACHA20_POLY1305, key.expose()) else {
+            return nothing_sealed(buffer);
+        };
+        let sealed =
+            aead::LessSafeKey::new(key).seal_in_place_separate_tag(nonce, aead::Aad::from(aad), buffer);
+        match sealed.map(|tag| tag.as_ref().try_into()) {
+            Ok(Ok(tag)) => tag,
+            _ => nothing_sealed(buffer),
+        }
     }
 
     fn open(
@@ -137,7 +151,10 @@ impl Backend for Ring {
     ) -> Result<(), Inauthentic> {
         use ring::aead;
         let nonce = aead::Nonce::assume_unique_for_key(nonce.0);
-        Self::key(key)?
+        let Ok(key) = aead::UnboundKey::new(&aead::CHACHA20_POLY1305, key.expose()) else {
+            return Err(Inauthentic);
+        };
+        aead::LessSafeKey::new(key)
             .open_in_place_separate_tag(nonce, aead::Aad::from(aad), aead::Tag::from(*tag), buffer, 0..)
             .map(|_| ())
             .map_err(|_| Inauthentic)

@@ -26,6 +26,17 @@ pub enum Role {
     Server,
 }
 
+impl Role {
+    /// The other one.
+    #[must_use]
+    pub const fn peer(self) -> Self {
+        match self {
+            Self::Device => Self::Server,
+            Self::Server => Self::Device,
+        }
+    }
+}
+
 /// A control message.
 #[derive(Clone, Debug)]
 pub enum Control {
@@ -40,7 +51,8 @@ pub enum Control {
     Close,
     /// From the device: the boot counter that it had before a Floor moved it.
     Moved(u32),
-    /// A kind that this version does not know; acknowledged and otherwise ignored.
+    /// A kind that this version does not know, or a rotation to generation 0, which comes after none; acknowledged
+    /// and otherwise ignored.
     Unknown(u8),
 }
 
@@ -92,8 +104,9 @@ impl Control {
     fn decode_rotate(rest: &[u8]) -> Result<Self, Malformed> {
         let (generation, secret) = rest.split_first().ok_or(Malformed::ControlLength)?;
         let secret = RotationSecret::from_bytes(secret.try_into().map_err(|_| Malformed::ControlLength)?);
-        let generation = Generation::new(*generation).ok_or(Malformed::GenerationZero)?;
-        Ok(Self::Rotate { generation, secret })
+        // There is no generation 0; it is one "for any other generation" than the next (M-116), not malformed.
+        Ok(Generation::new(*generation)
+            .map_or(Self::Unknown(ROTATE), |generation| Self::Rotate { generation, secret }))
     }
 
     /// The bytes of this message.

@@ -142,7 +142,6 @@ error! {
         ControlLength => "a control message of the wrong length",
         WrongDirection => "a control message from the wrong side",
         ConfirmedClose => "a close that asks for an acknowledgement",
-        GenerationZero => "a rotation to generation 0",
         UnprovenRotation => "a rotation that the rotation key does not prove",
     }
 }

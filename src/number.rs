@@ -264,13 +264,14 @@ impl ConnectionId {
 
     /// Reads exactly one connection id: nothing if `bytes` is not as long as its first byte says.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let first = *bytes.first()?;
-        if bytes.len() != Self::len_from(first) {
-            return None;
-        }
-        let mut id = [0; Self::MAX_LEN];
-        id.get_mut(..bytes.len())?.copy_from_slice(bytes);
-        Some(Self(id))
+        let id = match *bytes {
+            [a] => [a, 0, 0, 0],
+            [a, b] => [a, b, 0, 0],
+            [a, b, c] => [a, b, c, 0],
+            [a, b, c, d] => [a, b, c, d],
+            _ => return None,
+        };
+        (bytes.len() == Self::len_from(id[0])).then_some(Self(id))
     }
 
     /// The bytes as they stand on the wire.

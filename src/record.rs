@@ -167,6 +167,16 @@ impl Record {
         self
     }
 
+    /// The same record with another key in service, as a journal knows it: no rotation is under way then, and
+    /// the entries made under any other generation are gone.
+    #[must_use]
+    pub fn with_key(mut self, generation: Generation, key: DeviceKey) -> Self {
+        (self.generation, self.key, self.rotation) = (generation, key, None);
+        self.confirmed = self.confirmed.filter(|entry| entry.generation == generation);
+        self.candidate = self.candidate.filter(|entry| entry.generation == generation);
+        self
+    }
+
     /// The newest accepted epoch.
     pub const fn newest(&self) -> Epoch {
         self.window.newest()
@@ -460,6 +470,14 @@ mod tests {
         assert_eq!(record.key, DeviceKey::new([9; KEY_LEN]));
         assert!(record.rotation.is_none() && record.confirmed.is_none() && record.candidate.is_some());
         assert!(!record.encode().expose().windows(4).any(|bytes| bytes == [7; 4] || bytes == [8; 4]));
+    }
+
+    #[test]
+    fn another_key_takes_the_entries_of_its_generation_alone() {
+        let key = DeviceKey::new([3; KEY_LEN]);
+        let record = full_record().with_key(Generation::new(2).unwrap(), key.clone());
+        assert_eq!((record.generation.number(), record.key()), (2, &key));
+        assert!(record.rotation.is_none() && record.confirmed.is_none() && record.candidate.is_some());
     }
 
     #[test]

@@ -142,7 +142,7 @@ impl<A: Backend> Session<A> {
         self.forgeries >= FORGERY_LIMIT
     }
 
-    /// As many failed verifications as a key may see.
+    /// As if that many had failed.
     #[cfg(test)]
     pub(crate) const fn wear_out(&mut self) {
         self.forgeries = FORGERY_LIMIT;
@@ -186,7 +186,7 @@ impl<A: Backend> Session<A> {
         let tag = writer.tag()?;
         // From here on the number is gone, whatever becomes of the datagram.
         self.next = number.next();
-        *tag = A::seal(self.sending_key(), Nonce::data(number), aad, plaintext);
+        *tag = A::seal(sending_key(self.role, &self.keys), Nonce::data(number), aad, plaintext);
         Ok(Protected { number, len: writer.len })
     }
 
@@ -198,22 +198,17 @@ impl<A: Backend> Session<A> {
     pub fn verify<'d>(&mut self, data: &wire::Data, sealed: Sealed<'d>) -> Result<Incoming<'d>, VerifyError> {
         let number = data.seq.rebuild(self.window.highest());
         let newest = self.window.highest().is_none_or(|highest| number > highest);
-        match self.window.check(number).map(|_| ()) {
-            Ok(()) => {}
+        let slot = match self.window.check(number) {
+            Ok(slot) => slot,
             Err(NotFresh::Repeat) if data.confirm => return self.verify_repeat(number, sealed),
             Err(NotFresh::TooOld) => return Err(VerifyError::TooOld),
             Err(_) => return Err(VerifyError::Replayed),
-        }
-        let plaintext = self.open(Nonce::data(number), sealed)?;
-        let read = self.read(data, plaintext);
-        let acknowledgeable = match &read {
-            Ok((_, Content::Control(Control::Rotate { .. }))) | Err(_) => false,
-            Ok(_) => true,
         };
-        // Nothing has moved since the check above.
-        if let Ok(slot) = self.window.check(number) {
-            slot.commit(acknowledgeable);
-        }
+        let receiving = receiving_key(self.role, &self.keys);
+        let plaintext = open::<A>(receiving, &mut self.forgeries, Nonce::data(number), sealed)?;
+        let read = read(self.role, self.next, data, plaintext);
+        let acknowledgeable = !matches!(read, Ok((_, Content::Control(Control::Rotate { .. }))) | Err(_));
+        slot.commit(acknowledgeable);
         let (ack, content) = read.map_err(VerifyError::Malformed)?;
         if let Some(block) = ack.filter(|_| acknowledgeable) {
             self.acknowledged.unite(block);
@@ -227,7 +222,8 @@ impl<A: Backend> Session<A> {
         number: SequenceNumber,
         sealed: Sealed<'d>,
     ) -> Result<Incoming<'d>, VerifyError> {
-        self.open(Nonce::data(number), sealed)?;
+        let receiving = receiving_key(self.role, &self.keys);
+        open::<A>(receiving, &mut self.forgeries, Nonce::data(number), sealed)?;
         if self.window.is_acknowledgeable(number) {
             Ok(Incoming::Repeat(number))
         } else {
@@ -235,46 +231,8 @@ impl<A: Backend> Session<A> {
         }
     }
 
-    /// Every failure under the key counts, whatever type of datagram it was (M-77).
-    fn open<'d>(&mut self, nonce: Nonce, sealed: Sealed<'d>) -> Result<&'d mut [u8], VerifyError> {
-        let Sealed { aad, ciphertext, tag } = sealed;
-        if self.is_worn_out() {
-            return Err(VerifyError::Inauthentic);
-        }
-        A::open(self.receiving_key(), nonce, aad, ciphertext, tag).map_err(|_| {
-            self.forgeries = self.forgeries.saturating_add(1);
-            VerifyError::Inauthentic
-        })?;
-        Ok(ciphertext)
-    }
-
-    /// `[ack block] || payload`, or why it cannot be that.
-    fn read<'d>(
-        &self,
-        data: &wire::Data,
-        plaintext: &'d mut [u8],
-    ) -> Result<(Option<AckBlock>, Content<'d>), Malformed> {
-        let (ack, payload) = if data.ack {
-            let (block, payload) =
-                plaintext.split_first_chunk_mut::<ACK_BLOCK_LEN>().ok_or(Malformed::ShortAck)?;
-            let block = AckBlock::decode(*block).ok_or(Malformed::AckOfUnsent)?;
-            if !self.has_sent(block.number) {
-                return Err(Malformed::AckOfUnsent);
-            }
-            (Some(block), payload)
-        } else {
-            (None, plaintext)
-        };
-        if data.control {
-            let control = Control::decode(payload, self.peer(), data.confirm);
-            // A *rotate* is a secret, and the buffer is the caller's.
-            payload.zeroize();
-            return Ok((ack, Content::Control(control?)));
-        }
-        Ok((ack, if payload.is_empty() { Content::Empty } else { Content::Payload(payload) }))
-    }
-
-    /// Verifies a Reset: valid only for a number that was sent and is not acknowledged (M-46, M-47), so that a Reset of another gateway, or an old one, ends nothing that lives.
+    /// Verifies a Reset: valid only for a number that was sent and is not acknowledged (M-46, M-47), so that a Reset
+    /// of another gateway, or an old one, ends nothing that lives.
     ///
     /// # Errors
     /// [`ResetError`]; nothing has changed but the count of forgeries.
@@ -286,33 +244,79 @@ impl<A: Backend> Session<A> {
         if !self.acknowledged.is_missing(number) {
             return Err(ResetError::Acknowledged);
         }
-        self.open(Nonce::reset(number), sealed).map(|_| ()).map_err(|_| ResetError::Inauthentic)
+        let receiving = receiving_key(self.role, &self.keys);
+        open::<A>(receiving, &mut self.forgeries, Nonce::reset(number), sealed)
+            .map(|_| ())
+            .map_err(|_| ResetError::Inauthentic)
     }
 
     fn has_sent(&self, number: SequenceNumber) -> bool {
-        self.next.is_none_or(|next| number < next)
+        is_sent(self.next, number)
     }
+}
 
-    const fn sending_key(&self) -> &AeadKey {
-        match self.role {
-            Role::Device => &self.keys.up,
-            Role::Server => &self.keys.down,
-        }
-    }
+/// Whether `number` lies before the next one to be sent.
+fn is_sent(next: Option<SequenceNumber>, number: SequenceNumber) -> bool {
+    next.is_none_or(|next| number < next)
+}
 
-    const fn receiving_key(&self) -> &AeadKey {
-        match self.role {
-            Role::Device => &self.keys.down,
-            Role::Server => &self.keys.up,
-        }
+const fn sending_key(role: Role, keys: &SessionKeys) -> &AeadKey {
+    match role {
+        Role::Device => &keys.up,
+        Role::Server => &keys.down,
     }
+}
 
-    const fn peer(&self) -> Role {
-        match self.role {
-            Role::Device => Role::Server,
-            Role::Server => Role::Device,
-        }
+const fn receiving_key(role: Role, keys: &SessionKeys) -> &AeadKey {
+    match role {
+        Role::Device => &keys.down,
+        Role::Server => &keys.up,
     }
+}
+
+/// Opens a datagram of a session. Every failure under the key counts, whatever type of datagram it was (M-77).
+fn open<'d, A: Backend>(
+    key: &AeadKey,
+    forgeries: &mut u64,
+    nonce: Nonce,
+    sealed: Sealed<'d>,
+) -> Result<&'d mut [u8], VerifyError> {
+    let Sealed { aad, ciphertext, tag } = sealed;
+    if *forgeries >= FORGERY_LIMIT {
+        return Err(VerifyError::Inauthentic);
+    }
+    A::open(key, nonce, aad, ciphertext, tag).map_err(|_| {
+        *forgeries = forgeries.saturating_add(1);
+        VerifyError::Inauthentic
+    })?;
+    Ok(ciphertext)
+}
+
+/// `[ack block] || payload`, or why it cannot be that. `next` is the next number that `role` sends.
+fn read<'d>(
+    role: Role,
+    next: Option<SequenceNumber>,
+    data: &wire::Data,
+    plaintext: &'d mut [u8],
+) -> Result<(Option<AckBlock>, Content<'d>), Malformed> {
+    let (ack, payload) = if data.ack {
+        let (block, payload) =
+            plaintext.split_first_chunk_mut::<ACK_BLOCK_LEN>().ok_or(Malformed::ShortAck)?;
+        let block = AckBlock::decode(*block).ok_or(Malformed::AckOfUnsent)?;
+        if !is_sent(next, block.number) {
+            return Err(Malformed::AckOfUnsent);
+        }
+        (Some(block), payload)
+    } else {
+        (None, plaintext)
+    };
+    if data.control {
+        let control = Control::decode(payload, role.peer(), data.confirm);
+        // A *rotate* is a secret, and the buffer is the caller's.
+        payload.zeroize();
+        return Ok((ack, Content::Control(control?)));
+    }
+    Ok((ack, if payload.is_empty() { Content::Empty } else { Content::Payload(payload) }))
 }
 
 /// The server's answer to a Data of a session whose counters are gone.
@@ -381,5 +385,68 @@ impl<'o> Writer<'o> {
 
     fn tag(&mut self) -> Result<&'o mut Tag, ProtectError> {
         self.reserve(TAG_LEN)?.try_into().map_err(|_| ProtectError::BufferTooShort)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::DeviceKey;
+    use crate::number::{DeviceId, Salt, ServerSalt};
+
+    fn pair() -> (Session, Session) {
+        let device_id = DeviceId::new([1; 8]);
+        let (epoch, cid) = (Epoch::new(1, 0), ConnectionId::new(1, 5).unwrap());
+        let keys =
+            || DeviceKey::new([2; 32]).session_keys(device_id, epoch, Salt([3; 6]), ServerSalt([4; 8]));
+        let session = |role| Session::new(role, keys(), epoch, cid);
+        (session(Role::Device), session(Role::Server))
+    }
+
+    fn verify(session: &mut Session, datagram: &mut [u8]) -> Result<(), VerifyError> {
+        match wire::Unverified::parse(datagram).unwrap() {
+            wire::Unverified { header: Header::Data(data), sealed } => {
+                session.verify(&data, sealed).map(|_| ())
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn protect(session: &mut Session) -> [u8; 20] {
+        let mut datagram = [0; 20];
+        session.protect(Outgoing { payload: b"x", ..Outgoing::default() }, &mut datagram).unwrap();
+        datagram
+    }
+
+    /// M-77: a forged Reset is a guess at the same key as a forged Data.
+    #[test]
+    fn every_failure_under_a_key_counts() {
+        let (mut device, mut server) = pair();
+        let mut forged = protect(&mut server);
+        forged[19] ^= 1;
+        assert_eq!(verify(&mut device, &mut forged), Err(VerifyError::Inauthentic));
+        assert_eq!(device.forgeries, 1);
+        protect(&mut device);
+        let reset = wire::Reset { cid: device.cid(), seq: Seq::One(0) };
+        let sealed = Sealed { aad: &[], ciphertext: &mut [], tag: &[0; TAG_LEN] };
+        assert_eq!(device.verify_reset(&reset, sealed), Err(ResetError::Inauthentic));
+        assert_eq!(device.forgeries, 2);
+        // A number that the window refuses is never tried.
+        let mut genuine = protect(&mut server);
+        assert_eq!(verify(&mut device, &mut genuine), Ok(()));
+        assert_eq!(verify(&mut device, &mut genuine), Err(VerifyError::Replayed));
+        assert_eq!(device.forgeries, 2);
+    }
+
+    #[test]
+    fn a_worn_out_key_opens_nothing() {
+        let (mut device, mut server) = pair();
+        let mut genuine = protect(&mut server);
+        device.forgeries = FORGERY_LIMIT - 1;
+        let mut forged = genuine;
+        forged[19] ^= 1;
+        assert_eq!(verify(&mut device, &mut forged), Err(VerifyError::Inauthentic));
+        assert!(device.is_worn_out());
+        assert_eq!(verify(&mut device, &mut genuine), Err(VerifyError::Inauthentic));
     }
 }

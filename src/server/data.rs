@@ -333,6 +333,12 @@ mod tests {
     }
 
     /// The count itself, 2^36 forgeries, is out of a test's reach.
+    fn peer(
+        server: &mut Server<FixedTable<u8, 1, 100>, impl Entropy>,
+    ) -> &mut Peer<u8, heapless::Vec<u8, 100>> {
+        server.table.peer_mut(Index(0)).unwrap()
+    }
+
     #[test]
     fn m_77_a_worn_out_session_delivers_and_seals_nothing_and_its_command_gets_its_word() {
         let key = DeviceKey::new([9; 32]);
@@ -353,11 +359,6 @@ mod tests {
         let keys = key.session_keys(ID, EPOCH, SALT, entry.server_salt);
         let mut device = Session::<Portable>::new(Role::Device, keys, EPOCH, entry.cid);
 
-        fn peer<'s, E: Entropy>(
-            server: &'s mut Server<FixedTable<u8, 1, 100>, E>,
-        ) -> &'s mut Peer<u8, heapless::Vec<u8, 100>> {
-            server.table.peer_mut(Index(0)).unwrap()
-        }
         assert!(matches!(server.receive(0, 1, data(&mut device)), Received::Data(_)));
         let (sending, mark) = server.begin_command(ID, CommandId(5), 1).unwrap();
         assert!(server.seal_command(0, sending, &mark.committed(), b"c").unwrap().is_some());

@@ -46,6 +46,14 @@ impl<B, Address> Held<B, Address> {
     pub const fn epoch(&self) -> Epoch {
         self.fresh.epoch
     }
+
+    /// Where the Hello came from.
+    pub const fn from(&self) -> Address
+    where
+        Address: Copy,
+    {
+        self.fresh.from
+    }
 }
 
 /// What a fresh Hello leads to once it is durable.
