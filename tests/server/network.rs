@@ -316,8 +316,5 @@ fn a_hostile_network_gets_nothing_delivered_twice_and_keeps_nobody_out() {
         acknowledged += network.words.values().filter(|word| **word == "acknowledged").count();
     }
     // The network was hostile, and still carried something of everything.
-    assert!(
-        delivered > 500 && executed > 50 && acknowledged > 25,
-        "{delivered} {executed} {acknowledged}"
-    );
+    assert!(delivered > 500 && executed > 50 && acknowledged > 25, "{delivered} {executed} {acknowledged}");
 }

@@ -150,7 +150,6 @@ pub enum Outcome {
 
 #[derive(Debug)]
 pub struct Fresh {
-    pub epoch: Epoch,
     pub payload: Option<Vec<u8>>,
     pub welcome: Option<Vec<u8>>,
     pub to: Option<Address>,
@@ -160,7 +159,6 @@ pub struct Fresh {
 
 #[derive(Debug)]
 pub struct Data {
-    pub epoch: Epoch,
     pub number: SequenceNumber,
     pub payload: Option<Vec<u8>>,
     pub malformed: Option<Malformed>,
@@ -343,7 +341,6 @@ pub fn start(store: &Store, mark: u32, seed: u64) -> TestServer {
 
 pub fn fresh(committed: Committed<Vec<u8>, Address>) -> Fresh {
     Fresh {
-        epoch: committed.epoch,
         payload: committed.payload.map(|payload| payload.as_bytes().to_vec()),
         to: committed.welcome.map(|(_, to)| to),
         welcome: committed.welcome.map(|(answer, _)| answer.as_bytes().to_vec()),
@@ -354,7 +351,6 @@ pub fn fresh(committed: Committed<Vec<u8>, Address>) -> Fresh {
 
 fn data(received: DataReceived<Vec<u8>, Address>) -> Data {
     Data {
-        epoch: received.epoch,
         number: received.number,
         payload: received.payload.map(|payload| payload.as_bytes().to_vec()),
         malformed: received.malformed,
