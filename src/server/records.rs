@@ -20,7 +20,6 @@ use super::{Server, draw};
 pub struct Admin {
     ticket: Ticket,
     index: Index,
-    version: u32,
     /// It says that the device may speak, whatever was said before.
     readmits: bool,
 }
@@ -127,7 +126,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
         if admin.ticket != durable.ticket {
             return Err(CommitError::OtherTicket);
         }
-        let unknown = self.replace(admin.index, admin.version, durable.value.record)?;
+        let unknown = self.replace(admin.index, durable.value)?;
         let Some(peer) = self.table.peer_mut(admin.index) else { return Ok(unknown) };
         // What was ordered after the readmission stands.
         peer.link.silenced.take_if(|silenced| admin.readmits && *silenced < admin.ticket);
@@ -139,29 +138,24 @@ impl<T: Table, E: Entropy> Server<T, E> {
         Ok(unknown.or(ended.and_then(|active| active.unanswered())))
     }
 
-    /// Puts a durable record in the place of the one that it was made from. A session that it does not name ends:
+    /// Puts a durable record in the place of the one that it was made from, comparing as the store does: by
+    /// content. What a store has made is then never refused here, also where a record has changed and changed
+    /// back. A session that it does not name ends:
     /// its rotation is finished, or it was confirmed while the change that displaces it was under way. Its
     /// connection id belongs to nobody then. Gives the command that this leaves *unknown*.
     pub(super) fn replace(
         &mut self,
         index: Index,
-        version: u32,
-        record: Record,
+        RecordChange { expected, record, .. }: RecordChange,
     ) -> Result<Option<CommandId>, CommitError> {
         let peer = self.table.peer_mut(index).ok_or(CommitError::Conflict)?;
-        if peer.version != version {
+        if !bool::from(peer.record.encode().expose().ct_eq(expected.encode().expose())) {
             return Err(CommitError::Conflict);
-        }
-        if bool::from(peer.record.encode().expose().ct_eq(record.encode().expose())) {
-            // A change from the same record that is under way finds in the store what it expects; it must not
-            // be refused here after it was made there.
-            return Ok(None);
         }
         let mut before: heapless::Vec<ConnectionId, 3> = peer.cids().collect();
         let counted = record.clones.saturating_sub(peer.record.clones);
         peer.link.clones = peer.link.clones.saturating_sub(counted);
         peer.record = record;
-        peer.version = peer.version.wrapping_add(1);
         if peer.link.reserved.is_some_and(|cid| peer.record.entries().any(|entry| entry.cid == cid)) {
             peer.link.reserved = None;
         }
@@ -179,7 +173,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
     fn change(&mut self, index: Index, record: Record) -> Option<(Admin, Change<RecordChange>)> {
         let ticket = self.ticket();
         let peer = self.table.peer(index)?;
-        let admin = Admin { ticket, index, version: peer.version, readmits: false };
+        let admin = Admin { ticket, index, readmits: false };
         let value = RecordChange { expected: peer.record.clone(), record, note_boot: None };
         Some((admin, Change { ticket, value }))
     }

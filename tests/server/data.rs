@@ -321,7 +321,7 @@ fn m_86_only_a_moved_that_nothing_on_this_side_caused_is_counted() {
     device.boot = world.mark + 1;
     world.offer(&mut device, HERE);
     world.offer(&mut device, HERE);
-    let mut moved = |world: &mut World, device: &mut Device| {
+    let moved = |world: &mut World, device: &mut Device| {
         let data = device.control(&Control::Moved(5), true);
         let heard = world.hears(HERE, &data);
         assert!(heard.answer.is_some());
@@ -392,7 +392,7 @@ fn m_101_a_captured_data_draws_one_answer_a_second_and_eight_in_all() {
     let (mut world, mut device) = connected();
     let captured = device.data(b"x", true);
     world.hears(HERE, &captured);
-    let mut storm = |world: &mut World| {
+    let storm = |world: &mut World| {
         let answered = (0..20_000).step_by(100).filter(|_| {
             world.now += 100;
             matches!(world.deliver(THERE, &captured), Outcome::Answered(AnswerKind::Acknowledgement, ..))

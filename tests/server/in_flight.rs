@@ -105,6 +105,20 @@ fn the_latest_order_about_a_device_counts() {
 }
 
 #[test]
+fn a_record_that_has_changed_and_changed_back_is_the_same_for_store_and_server() {
+    let mut device = Device::new(1);
+    let mut world = World::new(&[&device]);
+    world.connect(&mut device, HERE);
+    let pending = world.pending(HERE, &device.hello(b"slow"));
+    world.set_status(&device, Status::Active);
+    world.set_status(&device, Status::Quarantined);
+    world.set_status(&device, Status::Active);
+    // The store finds what it expects; were it refused in memory, no later change could be made.
+    assert_eq!(world.finish(pending).unwrap().payload.as_deref(), Some(&b"slow"[..]));
+    world.connect(&mut device, HERE);
+}
+
+#[test]
 fn m_12_m_55_a_candidate_confirmed_while_its_successor_is_under_way_ends_with_the_write() {
     let (mut device, mut other) = (Device::new(1), Device::new(2));
     let mut world = World::new(&[&device, &other]);

@@ -80,7 +80,7 @@ fn m_70_an_acknowledgement_of_what_was_sealed_since_the_move_frees_the_address()
     device.open(&before);
     let acknowledges_old = device.acknowledge();
     world.hears(VICTIM, &acknowledges_old);
-    let mut budget_left = |world: &mut World| {
+    let budget_left = |world: &mut World| {
         let mut sent = 0;
         while world.server.send_plain(device.id, &[7; 10], &mut [0; 99]).is_ok() {
             sent += 1;
@@ -94,7 +94,7 @@ fn m_70_an_acknowledgement_of_what_was_sealed_since_the_move_frees_the_address()
     // The answer was sealed after the move; its acknowledgement from elsewhere frees nothing.
     device.open(&answer);
     let from_there = device.acknowledge();
-    let _ = (world.receive(VICTIM, &from_there), ());
+    let _ = world.receive(VICTIM, &from_there);
     let mut out = [0; 99];
     for _ in 0..50 {
         world.server.send_plain(device.id, &[7; 10], &mut out).unwrap();
