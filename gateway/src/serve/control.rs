@@ -185,7 +185,7 @@ mod tests {
             &format!("revoke {ID} {ID}"),
             &format!("rotate {ID} {key}00"),
             &format!("rotate {ID} {key} 00"),
-            &format!("{key}"),
+            &key,
             "backup",
         ] {
             assert!(!parse(line).unwrap_err().contains("5a5a"), "{line}");

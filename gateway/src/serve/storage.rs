@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
+use std::thread;
 use std::time::Duration;
 
 use moteseal::server::{Admin, Change, Command, Durable, Held, RecordChange, Sending, SentMark};
@@ -65,9 +66,21 @@ pub struct Storage {
     pub stopping: Arc<AtomicBool>,
 }
 
+/// Says that the thread has ended where a panic ends it.
+struct LastWord(SyncSender<Input>);
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let _ = self.0.send(Input::Done(Done::Stopped(Err("the writer has panicked".into()))));
+        }
+    }
+}
+
 impl Storage {
-    /// Runs until [`Job::Stop`], or until the gateway is gone.
+    /// Runs until [`Job::Stop`], or until the gateway is gone, which does not outlive this thread.
     pub fn run(mut self) {
+        let _word = LastWord(self.inputs.clone());
         let mut group = Vec::new();
         while let Ok(job) = self.jobs.recv() {
             group.push(job);
@@ -84,6 +97,8 @@ impl Storage {
             let written = self.write_until_done(&group);
             let result = written.map(|swaps| self.tell(group, swaps));
             if stops || result.is_err() {
+                // Closed in order, it needs no repair at the next start.
+                self.store = None;
                 let _ = self.inputs.send(Input::Done(Done::Stopped(result.map(|_| ()))));
                 return;
             }
@@ -114,7 +129,7 @@ impl Storage {
                     if self.stopping.load(Ordering::Relaxed) {
                         return Err(error);
                     }
-                    std::thread::sleep(RETRY);
+                    thread::sleep(RETRY);
                 }
             }
         }
@@ -160,7 +175,7 @@ impl Storage {
     fn back_up(&self, to: PathBuf, reply: Reply) -> bool {
         let inputs = self.inputs.clone();
         let snapshot = self.store.as_ref().map(Store::snapshot);
-        std::thread::spawn(move || {
+        thread::spawn(move || {
             let result = match snapshot {
                 Some(Ok(snapshot)) => snapshot.save(&to).map_err(|error| error.to_string()),
                 Some(Err(error)) => Err(error.to_string()),

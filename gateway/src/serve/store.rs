@@ -15,10 +15,11 @@ use moteseal::number::{DeviceId, Epoch};
 use moteseal::record::{GatewayId, RECORD_LEN, Record};
 use moteseal::server::{Command, CommandId, CommandState};
 use redb::{
-    Builder, Database, Error, ReadTransaction, ReadableDatabase as _, ReadableTable as _, Table,
-    TableDefinition, WriteTransaction,
+    Builder, Database, Error, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
+    StorageBackend as _, Table, TableDefinition, WriteTransaction,
 };
 
+use super::trial::Trial;
 use crate::files::FileError;
 
 const RECORDS: TableDefinition<&[u8; DeviceId::LEN], &[u8; RECORD_LEN]> = TableDefinition::new("records");
@@ -50,7 +51,7 @@ pub struct Meta {
 }
 
 /// Everything in a store.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Contents {
     pub records: Vec<Record>,
     pub commands: Vec<Item>,
@@ -78,18 +79,25 @@ impl Store {
         Self::open(path)
     }
 
-    /// Opens a store, every page of which is checked.
+    /// Opens a store that has been looked at.
     pub fn open(path: &Path) -> Result<Self, FileError> {
-        let open = || {
-            if fs::metadata(path)?.len() == 0 {
+        let store = Database::open(path).map(Self).map_err(Error::from);
+        store.and_then(|store| store.check_format().map(|()| store)).map_err(|error| unreadable(path, &error))
+    }
+
+    /// Reads everything, and checks every page; the file is left as it is.
+    pub fn look_at(path: &Path) -> Result<Contents, FileError> {
+        let look = || {
+            let trial = Trial::open(path)?;
+            if trial.len()? == 0 {
                 return Err(Error::Corrupted("it is empty".into()));
             }
-            let database = Builder::new().set_check_integrity_on_open(true).open(path)?;
+            let database = Builder::new().set_check_integrity_on_open(true).create_with_backend(trial)?;
             let store = Self(database);
             store.check_format()?;
-            Ok(store)
+            store.load()
         };
-        open().map_err(|error| unreadable(path, &error))
+        look().map_err(|error| unreadable(path, &error))
     }
 
     fn check_format(&self) -> Result<(), Error> {
@@ -100,12 +108,7 @@ impl Store {
         }
     }
 
-    /// Reads everything.
-    pub fn load(&self, path: &Path) -> Result<Contents, FileError> {
-        self.try_load().map_err(|error| unreadable(path, &error))
-    }
-
-    fn try_load(&self) -> Result<Contents, Error> {
+    fn load(&self) -> Result<Contents, Error> {
         let transaction = self.0.begin_read()?;
         let mut records = Vec::new();
         for row in transaction.open_table(RECORDS)?.iter()? {
@@ -273,8 +276,8 @@ impl Records<'_> {
 /// Makes a new file of mode 0600 and fills it; after an error it is gone again.
 fn write_new(path: &Path, fill: impl FnOnce(&Store) -> Result<(), Error>) -> Result<(), FileError> {
     let fail = |what: &dyn std::fmt::Display| FileError::new(path, format_args!("cannot be created: {what}"));
-    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path);
-    drop(file.map_err(|error| match error.kind() {
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    drop(made.map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => fail(&"it exists, and nothing is overwritten; give a new name"),
         _ => fail(&error),
     })?);
@@ -293,7 +296,7 @@ fn write_new(path: &Path, fill: impl FnOnce(&Store) -> Result<(), Error>) -> Res
 fn unreadable(path: &Path, error: &Error) -> FileError {
     match error {
         Error::DatabaseAlreadyOpen => FileError::new(path, "is in use; one gateway at a time has a store"),
-        Error::Io(error) => FileError::new(path, format_args!("cannot be read: {error}")),
+        Error::Io(error) => FileError::new(path, format_args!("cannot be opened: {error}")),
         error => FileError::new(path, format_args!("is not a store, or damaged ({error}); restore a backup")),
     }
 }
