@@ -103,9 +103,15 @@ fn parse_send<'w>(words: &mut impl Iterator<Item = &'w str>) -> Result<Request, 
 pub fn listen_on_stdin(inputs: SyncSender<Input>) {
     thread::spawn(move || {
         let mut lines = BufReader::new(io::stdin());
-        while let Ok(Some(line)) = read_line(&mut lines) {
-            if inputs.send(Input::Line(line, Reply::Stdout)).is_err() {
-                return;
+        loop {
+            match read_line(&mut lines) {
+                Ok(Some(line)) => {
+                    if inputs.send(Input::Line(line, Reply::Stdout)).is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => return tracing::warn!("requests from stdin are not read any more: {error}"),
             }
         }
     });

@@ -16,7 +16,7 @@ pub const HELP: &str = "\
 Events: one JSON object a line on stdout. Each has \"event\" (its name) and \"at\" (milliseconds since the Unix
 epoch). Device ids and payloads are hexadecimal digits, an epoch is \"boot.count\", a command is a number.
   listening (addr, devices): the gateway has started
-  hello (device, epoch, from): a fresh Hello is durable; its device gets a Welcome
+  hello (device, epoch, from): a fresh Hello is durable, and answered with a Welcome if it is the newest
   early (device, epoch, payload): the payload of that Hello; device and epoch name it
   session (device, epoch): the device has taken the session up; the one before has ended
   data (device, epoch, seq, payload): a payload; device, epoch and seq name it

@@ -28,8 +28,8 @@ use std::sync::mpsc::{self, Sender, SyncSender};
 use std::thread;
 
 use moteseal::delivery::Timing;
-use moteseal::record::GatewayId;
-use moteseal::server::{CommandState, Server};
+use moteseal::record::{GatewayId, Status};
+use moteseal::server::{Command, CommandId, CommandState, Server, Table as _};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -43,6 +43,8 @@ use storage::{Job, Storage};
 use store::Item;
 use table::Devices;
 
+/// Why a command of a revoked device never runs.
+const REVOKED: &str = "the device is revoked";
 /// How many inputs may wait; datagrams beyond wait in the kernel, or are lost.
 const INPUTS: usize = 256;
 
@@ -109,7 +111,7 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
 
     let (jobs, written) = mpsc::channel();
     let stopping = Arc::new(AtomicBool::new(false));
-    let queue = take_up(commands, &jobs, &mut events).map_err(closed)?;
+    let queue = take_up(commands, &devices, &jobs, &mut events).map_err(closed)?;
     let timing = Timing { answer_timeout_ms: args.answer_timeout, ..Timing::DEFAULT };
     let server = Server::new(devices, random::os(), GatewayId(0), timing, mark);
     let server = server.map_err(|error| error.to_string())?;
@@ -140,11 +142,26 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
 
 /// The queue as the store has it. The sessions that sent commands have no counters any more, so what was sent is
 /// unknown.
-fn take_up(commands: Vec<Item>, jobs: &Sender<Job>, events: &mut Events<Stdout>) -> io::Result<Queue> {
+fn take_up(
+    commands: Vec<Item>,
+    devices: &Devices,
+    jobs: &Sender<Job>,
+    events: &mut Events<Stdout>,
+) -> io::Result<Queue> {
     let mut queue = Queue::default();
     for item in commands {
         if item.command.state == CommandState::Queued {
-            queue.insert(item);
+            let Command { id: CommandId(id), device_id, .. } = item.command;
+            let peer = devices.find(device_id).and_then(|index| devices.peer(index));
+            if peer.is_some_and(|peer| peer.record().status() != Status::Revoked) {
+                queue.insert(item);
+            } else {
+                // The gateway was killed while it revoked the device.
+                let (device, command, reason) = (Some(Text(device_id)), Some(id), REVOKED);
+                events.tell(&Event::Refused { device, command, reason })?;
+                let ended = Command { state: CommandState::Expired, ..item.command };
+                let _ = jobs.send(Job::UpdateNow(ended));
+            }
             continue;
         }
         let command = item.command.unknown(wall_clock());

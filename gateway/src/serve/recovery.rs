@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use moteseal::number::DeviceId;
@@ -56,7 +56,16 @@ pub fn make_directory(paths: &Paths) -> Result<(), FileError> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             Err(FileError::new(&paths.directory, format_args!("cannot be created: {error}")))
         }
-        _ => Ok(()),
+        _ => {
+            let mode = fs::metadata(&paths.directory).map_or(0, |directory| directory.permissions().mode());
+            if mode & 0o077 != 0 {
+                tracing::warn!(
+                    "{}: others can look into it; take their rights away",
+                    paths.directory.display()
+                );
+            }
+            Ok(())
+        }
     }
 }
 

@@ -143,7 +143,12 @@ impl Storage {
         };
         let explain = |error: redb::Error| format!("{}: cannot be written: {error}", path.display());
         let batch = store.begin().map_err(explain)?;
-        let (swaps, entries) = fill(&batch, group, again, journal.state().written).map_err(explain)?;
+        let Filled { swaps, entries, is_empty } =
+            fill(&batch, group, again, journal.state().written).map_err(explain)?;
+        if is_empty {
+            // Copies of a Hello that arrive together cost no write (P6).
+            return Ok(swaps);
+        }
         if !entries.is_empty() {
             // M-78: the journal before the store.
             journal.append(&entries).map_err(|error| format!("the journal cannot be written: {error}"))?;
@@ -187,14 +192,20 @@ impl Storage {
     }
 }
 
-/// Puts every job into the batch. What the journal must say first comes back.
-fn fill(
-    batch: &Batch,
-    group: &[Job],
-    again: bool,
-    mut written: bool,
-) -> Result<(Vec<Swap>, Vec<Entry>), redb::Error> {
+/// What became of a group of jobs.
+struct Filled {
+    /// One for each job.
+    swaps: Vec<Swap>,
+    /// What the journal must say first.
+    entries: Vec<Entry>,
+    /// Nothing is to be written.
+    is_empty: bool,
+}
+
+/// Puts every job into the batch.
+fn fill(batch: &Batch, group: &[Job], again: bool, mut written: bool) -> Result<Filled, redb::Error> {
     let (mut swaps, mut entries) = (Vec::with_capacity(group.len()), Vec::new());
+    let mut is_empty = true;
     let mut records = batch.records()?;
     for job in group {
         let mut swap = Swap::Made;
@@ -216,9 +227,10 @@ fn fill(
                 batch.put_command(&item.command, Some(&item.payload))?;
                 batch.set_next_command(item.command.id.0 + 1)?;
             }
-            Job::Backup(..) | Job::Stop => {}
+            Job::Backup(..) | Job::Stop => swap = Swap::Conflict,
         }
+        is_empty &= swap == Swap::Conflict;
         swaps.push(swap);
     }
-    Ok((swaps, entries))
+    Ok(Filled { swaps, entries, is_empty })
 }
