@@ -90,6 +90,15 @@ impl Gateway {
         act(&mut self.state.lock().unwrap())
     }
 
+    /// Waits until what was sent has been received.
+    fn wait(&self, until: impl Fn(&State) -> bool) {
+        let begun = Instant::now();
+        while !self.with(|state| until(state)) {
+            assert!(begun.elapsed() < PATIENCE, "it did not come to that");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     fn payloads(&self) -> Vec<String> {
         self.with(|state| state.payloads.iter().map(|p| String::from_utf8_lossy(p).into_owned()).collect())
     }
@@ -291,7 +300,7 @@ fn commands_come_out_as_json() {
     );
     assert!(command["age_ms"].as_u64().unwrap() < 60_000 && command["seq"].is_u64(), "{command}");
     device.finish();
-    gateway.with(|state| assert_eq!(state.acknowledged, [42]));
+    gateway.wait(|state| state.acknowledged == [42]);
 }
 
 #[test]
@@ -385,7 +394,7 @@ fn a_key_is_rotated_and_stays() {
     device.expect("rotated");
     device.say("new");
     device.finish();
-    gateway.with(|state| assert_eq!(state.record.generation().number(), 2));
+    gateway.wait(|state| state.record.generation().number() == 2);
     let mut device = bench.start(&gateway, &[]);
     device.say("again");
     device.expect("acknowledged");
