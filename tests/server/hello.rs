@@ -1,6 +1,6 @@
 //! Hellos: SPEC 7.1 to 7.3.
 
-use moteseal::error::{ParseError, Reject};
+use moteseal::error::{CommitError, ParseError, Reject};
 use moteseal::number::{Epoch, Generation, Salt};
 use moteseal::record::{Record, Status};
 use moteseal::server::AnswerKind;
@@ -115,7 +115,7 @@ fn m_54_only_the_proof_of_its_own_change_delivers_a_payload() {
     let (held, _lost) = world.pending(HERE, &one.hello(b"one"));
     let (_other, change) = world.pending(HERE, &two.hello(b"two"));
     let durable = world.store.make(change).unwrap();
-    assert!(world.server.commit(held, durable).is_err());
+    assert_eq!(world.server.commit(held, durable).err(), Some(CommitError::OtherTicket));
 }
 
 #[test]

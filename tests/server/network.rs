@@ -81,7 +81,7 @@ impl Network {
         }
         for at in 0..self.devices.len() {
             while let Some((datagram, _)) = self.world.poll(&self.devices[at]) {
-                self.send_down(at, datagram);
+                self.send_down(at, &datagram);
             }
         }
     }
@@ -160,13 +160,13 @@ impl Network {
     }
 
     fn answer(&mut self, number: u8, datagram: &[u8]) {
-        self.send_down(usize::from(number) - 1, datagram.to_vec());
+        self.send_down(usize::from(number) - 1, datagram);
     }
 
-    fn send_down(&mut self, at: usize, datagram: Vec<u8>) {
-        self.sent_down.push((at, datagram.clone()));
+    fn send_down(&mut self, at: usize, datagram: &[u8]) {
+        self.sent_down.push((at, datagram.to_vec()));
         for _ in 0..[0, 1, 1, 2][self.noise.below(4)] {
-            self.down.push((at, datagram.clone()));
+            self.down.push((at, datagram.to_vec()));
         }
     }
 
@@ -243,7 +243,7 @@ impl Network {
         let sealed = self.world.server.seal_command(self.world.now, sending, &mark.committed(), &payload);
         if let Some(transmit) = sealed.unwrap() {
             let datagram = transmit.datagram.to_vec();
-            self.send_down(at, datagram);
+            self.send_down(at, &datagram);
         }
     }
 

@@ -25,9 +25,12 @@ pub type Pending = (Held<Vec<u8>, Address>, Change<RecordChange>);
 
 pub const GATEWAY: GatewayId = GatewayId(7);
 
+type KeyAndNonce = ([u8; 32], [u8; 12]);
+type AadAndPlaintext = (Vec<u8>, Vec<u8>);
+
 thread_local! {
     static IS_LOST: Cell<bool> = const { Cell::new(false) };
-    static SEALED: RefCell<HashMap<([u8; 32], [u8; 12]), (Vec<u8>, Vec<u8>)>> = RefCell::default();
+    static SEALED: RefCell<HashMap<KeyAndNonce, AadAndPlaintext>> = RefCell::default();
 }
 
 /// The real cipher, which remembers what it sealed: no key and nonce may ever meet two messages (P3). All
