@@ -31,6 +31,24 @@ pub trait Backend {
 }
 
 /// A nonce: made from the numbers of one datagram, used up by sealing or opening it.
+///
+/// ```
+/// # use moteseal::{aead::{Backend, Nonce, Portable}, keys::AeadKey, number::SequenceNumber};
+/// # let (key, mut first, mut second) = (AeadKey::new([7; 32]), [1; 8], [2; 8]);
+/// let (one, two) = (Nonce::data(SequenceNumber::new(1)), Nonce::data(SequenceNumber::new(2)));
+/// Portable::seal(&key, one, &[], &mut first);
+/// Portable::seal(&key, two, &[], &mut second);
+/// ```
+///
+/// One nonce for two plaintexts, which would give both away, does not compile:
+///
+/// ```compile_fail,E0382
+/// # use moteseal::{aead::{Backend, Nonce, Portable}, keys::AeadKey, number::SequenceNumber};
+/// # let (key, mut first, mut second) = (AeadKey::new([7; 32]), [1; 8], [2; 8]);
+/// let one = Nonce::data(SequenceNumber::new(1));
+/// Portable::seal(&key, one, &[], &mut first);
+/// Portable::seal(&key, one, &[], &mut second);
+/// ```
 #[derive(Debug)]
 pub struct Nonce([u8; NONCE_LEN]);
 

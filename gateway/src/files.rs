@@ -104,6 +104,19 @@ impl TextFile {
     }
 }
 
+/// Makes a file with mode 0600 where there is none: whole or not at all.
+pub fn create(path: &Path, contents: &[u8]) -> Result<(), FileError> {
+    refuse_existing(path)?;
+    let create = || {
+        let mut draft = tempfile::Builder::new().prefix(".moteseal-").tempfile_in(parent(path))?;
+        draft.write_all(contents)?;
+        draft.as_file().sync_all()?;
+        draft.persist_noclobber(path)?;
+        File::open(parent(path))?.sync_all()
+    };
+    create().map_err(|error: io::Error| FileError::new(path, format_args!("cannot be created: {error}")))
+}
+
 /// A directory that is filled out of sight, and removed again unless it is published.
 #[derive(Debug)]
 pub struct NewDirectory {

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use serve::client;
+
 mod demo;
 mod device;
 mod files;
@@ -29,6 +31,22 @@ enum Command {
     Provision(provision::Args),
     /// Runs a gateway.
     Serve(serve::Args),
+    /// Queues a command for a device.
+    Send(client::SendArgs),
+    /// Silences a device for good.
+    Revoke(client::DeviceArgs),
+    /// Silences a device until it is readmitted.
+    Quarantine(client::DeviceArgs),
+    /// Lets a device speak again that is quarantined.
+    Readmit(client::DeviceArgs),
+    /// Gives a device a new key over the air.
+    Rotate(client::RotateArgs),
+    /// Lists the devices of a gateway.
+    Devices(client::StoreArgs),
+    /// Copies the store of a gateway, which may be running.
+    Backup(client::BackupArgs),
+    /// Puts a backup in the place of the store; the gateway must be down.
+    Restore(client::RestoreArgs),
     /// Runs a device on this host, for trying.
     Device(device::Args),
     /// Says what a datagram is, and with a key what it says.
@@ -40,6 +58,14 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Provision(args) => provision::run(&args),
         Command::Serve(args) => serve::run(&args),
+        Command::Send(args) => client::send(&args),
+        Command::Revoke(args) => client::device("revoke", &args),
+        Command::Quarantine(args) => client::device("quarantine", &args),
+        Command::Readmit(args) => client::device("readmit", &args),
+        Command::Rotate(args) => client::rotate(&args),
+        Command::Devices(args) => client::devices(&args),
+        Command::Backup(args) => client::backup(&args),
+        Command::Restore(args) => client::restore(&args),
         Command::Device(args) => device::run(&args),
         Command::Inspect(args) => inspect::run(&args),
     };

@@ -175,12 +175,12 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
     }
 
     /// A Welcome: for the outstanding Hello only (M-33).
-    pub(super) fn receive_welcome<'d>(
+    pub(super) fn receive_welcome(
         &mut self,
         now: Millis,
         welcome: &wire::Welcome,
         sealed: Sealed<'_>,
-    ) -> Result<Received<'d>, ReceiveError> {
+    ) -> Result<Received<'static>, ReceiveError> {
         let hello = self.outstanding(welcome.echo)?;
         let key = self.key_for(hello.slot)?.device_key;
         let keys = key.session_keys(self.id, hello.epoch, hello.salt, welcome.server_salt);
@@ -196,25 +196,22 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
             return Err(InvalidConnectionId { settled: early }.into());
         };
         let session = Session::new(Role::Device, keys, hello.epoch, cid);
-        let old = self.link.replace(Link::new(session, hello.slot, now, self.config.command_age.bound_ms()));
-        let old = old.and_then(|old| old.in_flight);
-        if old.is_some() {
-            self.buffer.release();
-        }
+        let unknown = self.end_link();
+        self.link = Some(Link::new(session, hello.slot, now, self.config.command_age.bound_ms()));
         let old_key = self.keyring.welcomed(&mut self.hardware.keys(), hello.slot);
         let mut received = Received::event(Event::SessionOpened { epoch: hello.epoch, old_key });
         received.settle(early);
-        received.settle(old.and_then(|old| old.settle(Outcome::Unknown)));
+        received.settle(unknown);
         Ok(received)
     }
 
     /// A Floor: for the outstanding Hello only (M-38).
-    pub(super) fn receive_floor<'d>(
+    pub(super) fn receive_floor(
         &mut self,
         now: Millis,
         floor: wire::Floor,
         sealed: Sealed<'_>,
-    ) -> Result<Received<'d>, ReceiveError> {
+    ) -> Result<Received<'static>, ReceiveError> {
         let hello = self.outstanding(floor.echo)?;
         let key = self.key_for(hello.slot)?.device_key;
         let Sealed { aad, ciphertext, tag } = sealed;

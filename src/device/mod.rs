@@ -222,9 +222,12 @@ mod tests {
 
     use super::*;
     use crate::boot_counter::{BootCounter, Stored};
+    use crate::control::Role;
     use crate::error::{IdentityError, StorageError};
-    use crate::identity::{Identity, KeySlot};
+    use crate::identity::{FactoryImage, Identity, KeySlot};
     use crate::key_slots::Slot;
+    use crate::keys::{DeviceKey, RotationKey};
+    use crate::number::{ConnectionId, ServerSalt};
     use crate::session::Session;
 
     /// Hardware that takes no memory, as drivers of fixed peripherals do.
@@ -256,6 +259,38 @@ mod tests {
         fn erase(&mut self, _: Slot) -> Result<(), StorageError> {
             Err(StorageError::Write)
         }
+    }
+
+    struct Counter(u32);
+
+    impl BootCounter for Counter {
+        fn load(&mut self) -> Result<Stored, StorageError> {
+            Ok(Stored::Intact(self.0))
+        }
+
+        fn store(&mut self, boot: u32) -> Result<(), StorageError> {
+            self.0 = boot;
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn m77_worn_out_keys_are_replaced_by_a_new_session() {
+        let identity = Identity { device_id: DeviceId::new([1; 8]), rotation_key: RotationKey::new([2; 32]) };
+        let key = DeviceKey::new([3; 32]);
+        let keys = key.session_keys(identity.device_id, Epoch::new(1, 0), Salt([4; 6]), ServerSalt([5; 8]));
+        let board = Parts::without_rng(Counter(0), FactoryImage::new(identity, key));
+        let mut device: Device<_, 64> = Device::boot(board, Config::default()).unwrap();
+        let cid = ConnectionId::new(1, 5).unwrap();
+        let session = Session::new(Role::Device, keys, Epoch::new(1, 0), cid);
+        device.link = Some(Link::new(session, Slot::A, 0, 1_000));
+        let mut out = [0; 64];
+        assert_eq!(device.poll(0, &mut out).unwrap().unwrap().len(), 1 + 1 + 2 + 16);
+        assert_eq!(device.poll(0, &mut out), Ok(None));
+        device.link.as_mut().unwrap().session.wear_out();
+        assert_eq!(device.deadline(), Some(0));
+        assert_eq!(device.poll(0, &mut out).unwrap().unwrap().len(), HELLO_OVERHEAD);
+        assert_eq!(device.poll(0, &mut out), Ok(None));
     }
 
     #[test]

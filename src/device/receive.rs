@@ -158,14 +158,14 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
 
     /// A *rotate* has proved itself, or is none of ours: it may be acknowledged. A Hello under its key follows at once
     /// (M-118, M-121).
-    fn take_rotation<'d>(
+    fn take_rotation(
         &mut self,
         now: Millis,
         number: SequenceNumber,
         ack: Option<AckBlock>,
         generation: Generation,
         taken: bool,
-    ) -> Received<'d> {
+    ) -> Received<'static> {
         if let Some(link) = &mut self.link {
             link.session.accept(number, ack);
         }
@@ -190,12 +190,12 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
 
     /// A Reset, valid only for a number that was sent and is not acknowledged, and only while no Hello is outstanding
     /// (M-46).
-    fn receive_reset<'d>(
+    fn receive_reset(
         &mut self,
         now: Millis,
         reset: wire::Reset,
         sealed: Sealed<'_>,
-    ) -> Result<Received<'d>, ReceiveError> {
+    ) -> Result<Received<'static>, ReceiveError> {
         let link = self.link.as_mut().ok_or(ReceiveError::NoSession)?;
         if link.session.cid() != reset.cid {
             return Err(ReceiveError::UnknownConnection);

@@ -10,7 +10,7 @@ use crate::aead::Backend;
 use crate::control::Control;
 use crate::delivery::{Backoff, Outcome};
 use crate::error::{PollError, ProtectError, SendError};
-use crate::session::Outgoing;
+use crate::session::{Outgoing, Protected};
 
 /// Whether an outcome is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,13 +170,11 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
             Some(link) => Some(link.protect(now, bound_ms, outgoing, out)?.len),
             None => None,
         };
-        let outstanding = self.link.take().and_then(|link| link.in_flight);
-        let early = self.opening.take().and_then(|opening| opening.hello?.early);
-        self.buffer.release();
+        let hello = self.opening.take().and_then(|opening| opening.hello);
         let unsent = self.buffer.stop_waiting();
         let mut settled = heapless::Vec::new();
-        settled.extend(outstanding.and_then(|data| data.settle(Outcome::Unknown)));
-        settled.extend(early.map(|ticket| Settled { ticket, outcome: Outcome::Unknown }));
+        settled.extend(self.end_link());
+        settled.extend(hello.and_then(|hello| self.end_hello(&hello, Outcome::Unknown)));
         settled.extend(unsent.map(|ticket| Settled { ticket, outcome: Outcome::Unsent }));
         Ok(Closed { datagram: len.and_then(|len| out.get(..len)), settled })
     }
@@ -206,32 +204,32 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
             return self.send_moved(now, boot, out).map(Some);
         }
         if free && self.buffer.waiting().is_some() {
-            return self.send_waiting(now, out).map(Some);
+            return self.send_waiting(now, out);
         }
         let outgoing = Outgoing { confirm: free && link.probe_due, ..Outgoing::default() };
-        Ok(Some(self.protect(now, outgoing, None, out)?))
+        self.protect(now, outgoing, None, out).map(Some).map_err(too_short)
     }
 
     /// The counter before a Floor moved it, in the first Data of the session (M-41).
     fn send_moved(&mut self, now: Millis, boot: NonZeroU32, out: &mut [u8]) -> Result<usize, PollError> {
         let moved = Control::Moved(boot.get()).encode();
         let outgoing = Outgoing { payload: moved.as_bytes(), confirm: true, control: true, ack: None };
-        let len = self.protect(now, outgoing, None, out)?;
+        let len = self.protect(now, outgoing, None, out).map_err(too_short)?;
         self.epochs.told();
         Ok(len)
     }
 
-    fn send_waiting(&mut self, now: Millis, out: &mut [u8]) -> Result<usize, PollError> {
+    /// The payload that waited, now that there is a session.
+    fn send_waiting(&mut self, now: Millis, out: &mut [u8]) -> Result<Option<usize>, PollError> {
         let (Some(link), Some((ticket, payload))) = (&mut self.link, self.buffer.waiting()) else {
-            return Err(PollError::BufferTooShort);
+            return Ok(None);
         };
         let outgoing = Outgoing { payload, confirm: true, ..Outgoing::default() };
-        let protected = link.protect(now, self.config.command_age.bound_ms(), outgoing, out)?;
+        let bound_ms = self.config.command_age.bound_ms();
+        let protected = link.protect(now, bound_ms, outgoing, out).map_err(too_short)?;
         self.buffer.stop_waiting();
-        let backoff = Backoff::start(now, &self.config.timing, &mut self.jitter);
-        link.outstanding(protected.number, Some(ticket), backoff);
-        self.buffer.keep(out.get(..protected.len).unwrap_or_default());
-        Ok(protected.len)
+        self.keep(now, protected, Some(ticket), out);
+        Ok(Some(protected.len))
     }
 
     /// The same bytes again (M-96).
@@ -258,11 +256,18 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
         let link = self.link.as_mut().ok_or(ProtectError::NumbersUsedUp)?;
         let protected = link.protect(now, self.config.command_age.bound_ms(), outgoing, out)?;
         if outgoing.confirm {
-            let backoff = Backoff::start(now, &self.config.timing, &mut self.jitter);
+            self.keep(now, protected, ticket, out);
+        }
+        Ok(protected.len)
+    }
+
+    /// Keeps the Data at the front of `out` until it is acknowledged.
+    fn keep(&mut self, now: Millis, protected: Protected, ticket: Option<Ticket>, out: &[u8]) {
+        let backoff = Backoff::start(now, &self.config.timing, &mut self.jitter);
+        if let Some(link) = &mut self.link {
             link.outstanding(protected.number, ticket, backoff);
             self.buffer.keep(out.get(..protected.len).unwrap_or_default());
         }
-        Ok(protected.len)
     }
 
     /// What time alone brings about: repeats that ran out (M-43), numbers or keys that are used up (M-49, M-77).
@@ -287,6 +292,18 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
             self.buffer.release();
         }
         self.connect_anew(now);
+    }
+
+    /// Ends the session. What is outstanding in it is unknown from now on (M-103).
+    pub(super) fn end_link(&mut self) -> Option<Settled> {
+        let link = self.link.as_mut()?;
+        let outstanding = link.in_flight.take();
+        if outstanding.is_some() && link.speaking {
+            self.buffer.release();
+        }
+        // Assigned rather than taken: so the keys are wiped where they lie, and not in a copy.
+        self.link = None;
+        outstanding?.settle(Outcome::Unknown)
     }
 
     fn connect_anew(&mut self, now: Millis) {
@@ -314,9 +331,7 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
     }
 }
 
-impl From<ProtectError> for PollError {
-    fn from(_: ProtectError) -> Self {
-        // Whoever asks has seen that there are numbers left.
-        Self::BufferTooShort
-    }
+/// Why protecting failed, where there are numbers left.
+const fn too_short(_: ProtectError) -> PollError {
+    PollError::BufferTooShort
 }

@@ -6,6 +6,65 @@
 //! receive -> (Held, Change)     Change -> store: compare, set, sync -> committed() -> Durable
 //!                               Held + Durable -> payload, answer
 //! ```
+//!
+//! The order is the compiler's business. A payload is there once the store has committed:
+//!
+//! ```
+//! # use moteseal::{entropy::Entropy, error::CommitError, server::{Change, Held, RecordChange, Server, Table}};
+//! # fn write_and_sync(_: &RecordChange) {}
+//! # fn deliver(_: &[u8]) {}
+//! # fn take<T: Table, E: Entropy>(
+//! #     server: &mut Server<T, E>, held: Held<Vec<u8>, T::Address>, change: Change<RecordChange>,
+//! # ) -> Result<(), CommitError> {
+//! write_and_sync(change.value());
+//! let committed = server.commit(held, change.committed())?;
+//! if let Some(payload) = committed.payload {
+//!     deliver(payload.as_bytes());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Before that there is no way to it, neither through a change that is not proved to be durable
+//!
+//! ```compile_fail,E0308
+//! # use moteseal::{entropy::Entropy, error::CommitError, server::{Change, Held, RecordChange, Server, Table}};
+//! # fn deliver(_: &[u8]) {}
+//! # fn take<T: Table, E: Entropy>(
+//! #     server: &mut Server<T, E>, held: Held<Vec<u8>, T::Address>, change: Change<RecordChange>,
+//! # ) -> Result<(), CommitError> {
+//! let committed = server.commit(held, change)?;
+//! if let Some(payload) = committed.payload {
+//!     deliver(payload.as_bytes());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! nor through what is held
+//!
+//! ```compile_fail,E0616
+//! # use moteseal::server::Held;
+//! # fn deliver(_: &[u8]) {}
+//! # fn take(held: Held<Vec<u8>, u32>) {
+//! deliver(&held.buffer);
+//! # }
+//! ```
+//!
+//! nor a second time, since the proof is used up.
+//!
+//! ```compile_fail,E0382
+//! # use moteseal::{entropy::Entropy, error::CommitError, server::{Change, Held, RecordChange, Server, Table}};
+//! # fn take<T: Table, E: Entropy>(
+//! #     server: &mut Server<T, E>, held: [Held<Vec<u8>, T::Address>; 2], change: Change<RecordChange>,
+//! # ) -> Result<(), CommitError> {
+//! let [first, second] = held;
+//! let durable = change.committed();
+//! let _ = server.commit(first, durable)?;
+//! let _ = server.commit(second, durable)?;
+//! # Ok(())
+//! # }
+//! ```
 
 use core::ops::Range;
 
@@ -43,6 +102,7 @@ impl<T> Change<T> {
 
 /// The proof that a change is on stable storage.
 #[derive(Debug)]
+#[must_use = "hand it to the server: one that does not learn of a change conflicts with the store from then on"]
 pub struct Durable<T> {
     pub(super) ticket: Ticket,
     pub(super) value: T,

@@ -10,7 +10,7 @@ use crate::entropy::Entropy;
 use crate::error::{Malformed, Reject, VerifyError};
 use crate::number::{DeviceId, Epoch, SequenceNumber};
 use crate::replay::Answering;
-use crate::session::{Content, Incoming, Outgoing, Verified, answer_without_counters};
+use crate::session::{Content, Incoming, Outgoing, Session, Verified, answer_without_counters};
 use crate::wire::{self, Sealed};
 
 use super::change::Payload;
@@ -102,10 +102,12 @@ impl<T: Table, E: Entropy> Server<T, E> {
             return Err(rejected(Reject::NotActive));
         }
         let arrival = Arrival { now, from, len, index };
-        if peer.link.candidate.as_ref().is_some_and(|candidate| candidate.session.cid() == data.cid) {
+        let has_counters =
+            |session: &Session<T::Backend>| session.cid() == data.cid && !session.is_worn_out();
+        if peer.link.candidate.as_ref().is_some_and(|candidate| has_counters(&candidate.session)) {
             return first_data(peer, &arrival, data, sealed).map_err(rejected);
         }
-        match peer.link.active.as_mut().filter(|active| active.session.cid() == data.cid) {
+        match peer.link.active.as_mut().filter(|active| has_counters(&active.session)) {
             Some(active) => {
                 let result = active.session.verify(data, sealed);
                 finish(peer, &arrival, result, Confirmed::default()).map_err(rejected)
@@ -180,13 +182,7 @@ fn finish<Address: Copy + PartialEq, O, A: Backend>(
             received.number = active.session.highest_verified().unwrap_or(received.number);
             return Ok(Outcome::Data(received, None));
         }
-        Err(error) => {
-            if active.session.is_worn_out() {
-                // M-77: the keys are not used any more; every Data gets a Reset from now on.
-                peer.link.active = None;
-            }
-            return Err(Reject::Verify(error));
-        }
+        Err(error) => return Err(Reject::Verify(error)),
     };
     received.number = verified.number;
     received.acknowledged = active.heard(arrival, &verified);
@@ -300,4 +296,79 @@ fn without_counters<Address: Copy, O, A: Backend>(
     *last = Some(arrival.now);
     let answer = Answer::new(&[reset.as_bytes()]);
     Ok(Outcome::Answered { kind: AnswerKind::Reset, device_id, answer, to: arrival.from })
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::aead::{Nonce, Portable};
+    use crate::control::Role;
+    use crate::delivery::Timing;
+    use crate::entropy::FromFn;
+    use crate::keys::DeviceKey;
+    use crate::number::{Generation, Salt};
+    use crate::record::{GatewayId, Record};
+    use crate::server::{FixedTable, Received};
+    use crate::wire::{Header, Hello};
+    use std::vec::Vec;
+
+    const ID: DeviceId = DeviceId::new([3; 8]);
+    const EPOCH: Epoch = Epoch::new(1, 0);
+    const SALT: Salt = Salt([4; 6]);
+
+    fn hello(key: &DeviceKey) -> Vec<u8> {
+        let header =
+            Header::Hello(Hello { generation_bits: 1, device_id: ID, epoch: EPOCH, salt: SALT }).encode();
+        let (header, key) = (header.as_bytes(), key.hello_key(ID));
+        let tag = Portable::seal(&key, Nonce::hello(EPOCH, SALT), &header[..9], &mut []);
+        [header, &tag].concat()
+    }
+
+    fn data(session: &mut Session) -> Vec<u8> {
+        let mut out = [0; 64];
+        let outgoing = Outgoing { payload: b"x", confirm: true, ..Outgoing::default() };
+        let len = session.protect(outgoing, &mut out).unwrap().len;
+        out[..len].to_vec()
+    }
+
+    /// The count itself, 2^36 forgeries, is out of a test's reach.
+    fn peer(
+        server: &mut Server<FixedTable<u8, 1, 100>, impl Entropy>,
+    ) -> &mut Peer<u8, heapless::Vec<u8, 100>> {
+        server.table.peer_mut(Index(0)).unwrap()
+    }
+
+    #[test]
+    fn m_77_a_worn_out_session_delivers_and_seals_nothing_and_its_command_gets_its_word() {
+        let key = DeviceKey::new([9; 32]);
+        let mut table = FixedTable::<u8, 1, 100>::new();
+        let record = Record::provisioned(ID, Generation::FIRST, key.clone());
+        let index = table.insert(record).unwrap();
+        let mut next = 0;
+        let entropy = FromFn(|bytes: &mut [u8]| {
+            next += 1;
+            bytes.fill(next);
+            Ok(())
+        });
+        let mut server =
+            crate::server::Server::new(table, entropy, GatewayId(0), Timing::DEFAULT, 0).unwrap();
+        let Received::Pending(held, change) = server.receive(0, 1, hello(&key)) else { panic!() };
+        assert!(server.commit(held, change.committed()).unwrap().welcome.is_some());
+        let entry = *server.table().peer(index).unwrap().record().candidate().unwrap();
+        let keys = key.session_keys(ID, EPOCH, SALT, entry.server_salt);
+        let mut device = Session::<Portable>::new(Role::Device, keys, EPOCH, entry.cid);
+
+        assert!(matches!(server.receive(0, 1, data(&mut device)), Received::Data(_)));
+        let (sending, mark) = server.begin_command(ID, CommandId(5), 1).unwrap();
+        assert!(server.seal_command(0, sending, &mark.committed(), b"c").unwrap().is_some());
+        peer(&mut server).link.active.as_mut().unwrap().session.wear_out();
+        let Received::Answered { kind: AnswerKind::Reset, .. } = server.receive(0, 1, data(&mut device))
+        else {
+            panic!("no Reset")
+        };
+        assert!(server.poll(60_000, index).is_none() && server.deadline(index).is_none());
+        assert!(server.send_plain(ID, b"x", &mut [0; 100]).is_err());
+        assert_eq!(peer(&mut server).link.active.as_ref().unwrap().unanswered(), Some(CommandId(5)));
+    }
 }

@@ -46,6 +46,14 @@ impl<B, Address> Held<B, Address> {
     pub const fn epoch(&self) -> Epoch {
         self.fresh.epoch
     }
+
+    /// Where the Hello came from.
+    pub const fn from(&self) -> Address
+    where
+        Address: Copy,
+    {
+        self.fresh.from
+    }
 }
 
 /// What a fresh Hello leads to once it is durable.
@@ -187,15 +195,22 @@ impl<T: Table, E: Entropy> Server<T, E> {
         Ok(Entry { generation, epoch, salt, server_salt, cid, gateway })
     }
 
-    /// A connection id that no record names, as short as there is one left (M-11, M-12). Two changes under way
-    /// for one device share the same: one of them at most is made.
+    /// A connection id, as short as there is one left: that of the entry that the new one displaces, which the
+    /// same write frees, so that no device needs a third (M-12); or one that no record names. Two changes under
+    /// way for one device share the same: one of them at most is made.
     fn reserve_cid(&mut self, index: Index) -> Result<ConnectionId, Reject> {
-        let reserved = self.table.peer(index).and_then(|peer| peer.link.reserved);
-        if let Some(cid) = reserved {
+        let random = u32::from_be_bytes(draw(&mut self.entropy).map_err(Reject::Entropy)?);
+        let peer = self.table.peer(index).ok_or(Reject::UnknownDevice)?;
+        if let Some(cid) = peer.link.reserved {
             return Ok(cid);
         }
-        let random = u32::from_be_bytes(draw(&mut self.entropy).map_err(Reject::Entropy)?);
-        let cid = (1..=4).find_map(|len| self.free_cid(len, random)).ok_or(Reject::NoConnectionId)?;
+        let displaced = displaced(peer).map(|entry| entry.cid);
+        let free = (1..=4).find_map(|len| self.free_cid(len, random));
+        let shortest = displaced.into_iter().chain(free).min_by_key(|cid| cid.as_bytes().len());
+        let cid = shortest.ok_or(Reject::NoConnectionId)?;
+        if Some(cid) == displaced {
+            return Ok(cid);
+        }
         self.table.claim(cid, index);
         if let Some(peer) = self.table.peer_mut(index) {
             peer.link.reserved = Some(cid);
@@ -294,13 +309,23 @@ fn after_hello<Address, O, A: Backend>(
     record.clones = record.clones.saturating_add(peer.link.clones);
     record.excused &= !peer.link.excuse_used;
     if candidate.is_some() {
-        let in_service = peer.link.active.as_ref().map(|active| active.session.cid());
-        if record.candidate.is_some_and(|entry| Some(entry.cid) == in_service) {
+        if candidate_serves(peer) {
             record.confirmed = record.candidate;
         }
         record.candidate = candidate;
     }
     record
+}
+
+/// The entry that a newest Hello takes the place of.
+fn displaced<Address, O, A: Backend>(peer: &Peer<Address, O, A>) -> Option<&Entry> {
+    if candidate_serves(peer) { peer.record.confirmed() } else { peer.record.candidate() }
+}
+
+/// Whether the record's candidate has been confirmed, which is not written by itself.
+fn candidate_serves<Address, O, A: Backend>(peer: &Peer<Address, O, A>) -> bool {
+    let in_service = peer.link.active.as_ref().map(|active| active.session.epoch());
+    peer.record.candidate().is_some_and(|entry| Some(entry.epoch) == in_service)
 }
 
 fn open_hello<A: Backend>(key: &DeviceKey, hello: &Hello, sealed: Sealed<'_>) -> Result<(), Reject> {

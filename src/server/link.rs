@@ -33,15 +33,15 @@ pub(crate) struct Link<Address, O, A: Backend> {
 impl<Address, O, A: Backend> Default for Link<Address, O, A> {
     fn default() -> Self {
         let (active, candidate, reserved) = (None, None, None);
-        Self {
-            active,
-            candidate,
-            reserved,
-            silenced: None,
-            resets: [None; 2],
-            excuse_used: false,
-            clones: 0,
-        }
+        Self { active, candidate, reserved, silenced: None, resets: [None; 2], excuse_used: false, clones: 0 }
+    }
+}
+
+impl<Address, O, A: Backend> Link<Address, O, A> {
+    /// The session in service, unless too many forgeries came under its key: then it counts as one whose counters
+    /// are gone (M-77), and only waits for its successor, which settles its command.
+    pub(super) fn in_service(&mut self) -> Option<&mut Active<Address, O, A>> {
+        self.active.as_mut().filter(|active| !active.session.is_worn_out())
     }
 }
 

@@ -1,6 +1,8 @@
 //! Changes of records that no datagram asks for: status, rotation begun and finished. Each is a change that the
 //! journal and the store make durable first. SPEC sections 7.7 and 10.2.
 
+use subtle::ConstantTimeEq;
+
 use crate::entropy::Entropy;
 use crate::error::{AdminError, CommitError};
 use crate::keys::RotationKey;
@@ -104,8 +106,8 @@ impl<T: Table, E: Entropy> Server<T, E> {
         let peer = self.table.peer(index).ok_or(AdminError::UnknownDevice)?;
         let mut record = peer.record.clone();
         // The session in service becomes the confirmed entry: nothing else is left to fall back on.
-        let cid = peer.link.active.as_ref().map(|active| active.session.cid());
-        if record.candidate.is_some_and(|entry| Some(entry.cid) == cid) {
+        let epoch = peer.link.active.as_ref().map(|active| active.session.epoch());
+        if record.candidate.is_some_and(|entry| Some(entry.epoch) == epoch) {
             record.confirmed = record.candidate.take();
         }
         self.change(index, record.with_rotation_finished()).ok_or(AdminError::UnknownDevice)
@@ -149,6 +151,11 @@ impl<T: Table, E: Entropy> Server<T, E> {
         let peer = self.table.peer_mut(index).ok_or(CommitError::Conflict)?;
         if peer.version != version {
             return Err(CommitError::Conflict);
+        }
+        if bool::from(peer.record.encode().expose().ct_eq(record.encode().expose())) {
+            // A change from the same record that is under way finds in the store what it expects; it must not
+            // be refused here after it was made there.
+            return Ok(None);
         }
         let mut before: heapless::Vec<ConnectionId, 3> = peer.cids().collect();
         let counted = record.clones.saturating_sub(peer.record.clones);

@@ -81,7 +81,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
             return Err(CommandError::NotActive);
         }
         let rotates = rotate_to_send(&peer.record, peer.link.active.as_ref()).is_some();
-        let active = peer.link.active.as_mut().ok_or(CommandError::NoSession)?;
+        let active = peer.link.in_service().ok_or(CommandError::NoSession)?;
         if active.outstanding.is_some() || active.sending.is_some() || rotates {
             return Err(CommandError::Busy);
         }
@@ -118,7 +118,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
     ) -> Result<Option<Transmit<'_, T::Address>>, CommandError> {
         let peer = self.table.peer_mut(sending.index).ok_or(CommandError::UnknownDevice)?;
         let is_active = peer.is_active();
-        let active = peer.link.active.as_mut().ok_or(CommandError::NoSession)?;
+        let active = peer.link.in_service().ok_or(CommandError::NoSession)?;
         // Whatever becomes of it, nothing waits for this command any more.
         let was_awaited = active.sending.take_if(|ticket| *ticket == sending.ticket).is_some();
         if sending.ticket != durable.ticket {
@@ -154,7 +154,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
         if !peer.is_active() {
             return Err(CommandError::NotActive);
         }
-        let active = peer.link.active.as_mut().ok_or(CommandError::NoSession)?;
+        let active = peer.link.in_service().ok_or(CommandError::NoSession)?;
         let needed = payload.len().saturating_add(DATA_MAX_OVERHEAD);
         if payload.is_empty() || out.len() < needed {
             return Err(CommandError::Length);
@@ -172,7 +172,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
     pub fn poll(&mut self, now: Millis, index: Index) -> Option<Transmit<'_, T::Address>> {
         let peer = self.table.peer_mut(index).filter(|peer| peer.is_active())?;
         let rotate = rotate_to_send(&peer.record, peer.link.active.as_ref());
-        let active = peer.link.active.as_mut()?;
+        let active = peer.link.in_service()?;
         if let Some(rotate) = rotate {
             let bytes = rotate.encode();
             let outgoing =
@@ -191,7 +191,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
         if rotate_to_send(&peer.record, peer.link.active.as_ref()).is_some() {
             return Some(0);
         }
-        match peer.link.active.as_ref()?.outstanding?.repeats {
+        match peer.link.active.as_ref().filter(|active| !active.session.is_worn_out())?.outstanding?.repeats {
             Repeats::Timed(backoff) => Some(backoff.next()),
             Repeats::OnSight(true) => Some(0),
             Repeats::OnSight(false) => None,
@@ -204,7 +204,7 @@ fn rotate_to_send<Address, O, A: Backend>(
     record: &Record,
     active: Option<&Active<Address, O, A>>,
 ) -> Option<Control> {
-    let active = active?;
+    let active = active.filter(|active| !active.session.is_worn_out())?;
     let is_due = active.generation == record.generation()
         && !active.rotate_over
         && active.outstanding.is_none()

@@ -60,6 +60,11 @@ impl<Address, O, A: Backend> Peer<Address, O, A> {
         self.record.status() == Status::Active && self.link.silenced.is_none()
     }
 
+    /// Whether it has a confirmed session with its counters.
+    pub const fn has_session(&self) -> bool {
+        self.link.active.is_some()
+    }
+
     /// The connection ids that are in use for this device: those of its record, and one that is about to be.
     pub fn cids(&self) -> impl Iterator<Item = ConnectionId> {
         self.record.entries().map(|entry| entry.cid).chain(self.link.reserved)

@@ -27,6 +27,8 @@ pub enum Effect {
     /// A torn slot is absent. A counter has no such state (M-26).
     Torn,
     Whole,
+    /// Reported as done, and nothing is stored.
+    Lost,
 }
 
 /// A write that goes wrong.
@@ -108,7 +110,8 @@ impl Board {
         self.ops.push(op);
         let Some(fault) = fault else { return (Effect::Whole, Ok(())) };
         self.dead = fault.power_cut;
-        (fault.effect, Err(StorageError::Write))
+        let result = if fault.effect == Effect::Lost { Ok(()) } else { Err(StorageError::Write) };
+        (fault.effect, result)
     }
 
     fn powered<T>(&self, value: T) -> Result<T, StorageError> {
@@ -152,7 +155,7 @@ impl KeySlots for Board {
     fn write(&mut self, slot: Slot, key: &KeySlot) -> Result<(), StorageError> {
         let (effect, result) = self.change(Op::Write(slot, key.generation.number()));
         match effect {
-            Effect::None => {}
+            Effect::None | Effect::Lost => {}
             Effect::Torn => *self.slot(slot) = None,
             Effect::Whole => *self.slot(slot) = Some(key.clone()),
         }
@@ -161,7 +164,7 @@ impl KeySlots for Board {
 
     fn erase(&mut self, slot: Slot) -> Result<(), StorageError> {
         let (effect, result) = self.change(Op::Erase(slot));
-        if effect != Effect::None {
+        if matches!(effect, Effect::Torn | Effect::Whole) {
             *self.slot(slot) = None;
         }
         result

@@ -28,7 +28,11 @@ fn m25_the_counter_is_advanced_and_read_back_before_anything_is_sent() {
 
 #[test]
 fn m25_a_counter_that_is_not_stored_stops_the_boot() {
-    for (effect, error) in [(Effect::None, StorageError::Write), (Effect::Whole, StorageError::Write)] {
+    for (effect, error) in [
+        (Effect::None, StorageError::Write),
+        (Effect::Whole, StorageError::Write),
+        (Effect::Lost, StorageError::Verify),
+    ] {
         let mut board = Board::new();
         board.fault = Some(Fault { at: 0, effect, power_cut: false });
         assert_eq!(try_boot(&mut board).unwrap_err(), BootError::Counter(CounterError::Storage(error)));

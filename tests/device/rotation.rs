@@ -214,14 +214,18 @@ fn m122_another_secret_that_proves_itself_replaces_the_slot() {
 
 #[test]
 fn m118_a_write_that_fails_is_not_acknowledged_and_strands_nobody() {
-    for effect in [Effect::None, Effect::Torn] {
+    for (effect, error) in [
+        (Effect::None, StorageError::Write),
+        (Effect::Torn, StorageError::Write),
+        (Effect::Lost, StorageError::Verify),
+    ] {
         let (secret, _) = rotation_to(2, 1);
         let mut board = Board::new();
         board.fault = Some(Fault { at: 1, effect, power_cut: false });
         let mut device = boot(&mut board);
         let mut peer = Peer::connected(&mut device, 0);
         let datagram = peer.control(&rotate(2, &secret), true);
-        assert_eq!(device.refuse(1, &datagram), ReceiveError::Storage(StorageError::Write));
+        assert_eq!(device.refuse(1, &datagram), ReceiveError::Storage(error));
         assert_eq!(device.refuse(2_000, &datagram), ReceiveError::Verify(VerifyError::Replayed));
         assert_eq!(device.drain(2_000), Vec::<Vec<u8>>::new());
         // Sealed again it finds flash that works.

@@ -42,7 +42,7 @@ fn welcomes<A: Backend>() {
             server_salt: ServerSalt(case.server_salt.0),
         });
         assert_eq!(origin.salt().echo(), case.echo.0);
-        let keys = origin.session_keys(&case.server_salt);
+        let keys = origin.session_keys(case.server_salt);
         sealed.check::<A>(&keys.down, Nonce::welcome, header, &case.cid);
 
         let record = Stored::new(origin.device_id(), origin.generation(), origin.device_key());

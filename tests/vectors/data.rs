@@ -115,7 +115,7 @@ pub fn verify<A: Backend, R>(
 
 impl Case<'_> {
     fn keys(&self) -> SessionKeys {
-        self.origin.session_keys(&self.server_salt)
+        self.origin.session_keys(self.server_salt)
     }
 
     fn cid(&self) -> ConnectionId {
@@ -197,7 +197,10 @@ impl Case<'_> {
     }
 
     /// The receiver's end reads the same out of it; `content` judges what it carries.
-    fn check_receiver<A: Backend>(&self, content: impl FnOnce(&mut Session<A>, Content<'_>)) {
+    fn check_receiver<A: Backend>(
+        &self,
+        content: impl FnOnce(&mut Session<A>, Option<AckBlock>, Content<'_>),
+    ) {
         let mut session = self.receiver::<A>();
         let mut datagram = self.sealed.datagram.to_vec();
         let Unverified { header, sealed } = Unverified::parse(&mut datagram).unwrap();
@@ -208,7 +211,7 @@ impl Case<'_> {
         assert_eq!((verified.number, verified.confirm), (number(self.number), self.c));
         assert_eq!(verified.ack.map(AckBlock::encode), self.ack_block.map(|block| block.0));
         assert_eq!(verified.newest, self.receiver_highest_verified.is_none_or(|h| self.number > h));
-        content(&mut session, verified.content);
+        content(&mut session, verified.ack, verified.content);
         let acknowledged = |number| session.acknowledged().contains(number);
         assert!(verified.ack.is_none_or(|block| block.numbers().all(acknowledged)));
         assert_eq!(session.ack_block(None).map(|block| block.number), Some(number(self.number)));
@@ -237,7 +240,7 @@ fn data<A: Backend>() {
         println!("{}: {}", case.name, case.description);
         case.check_sealing::<A>();
         made += u32::from(case.check_sender::<A>());
-        case.check_receiver::<A>(|_, content| match content {
+        case.check_receiver::<A>(|_, _, content| match content {
             Content::Payload(payload) => assert_eq!((payload, case.k), (&*case.payload, false)),
             Content::Empty => assert!(case.payload.is_empty() && !case.k),
             Content::Control(Control::Unknown(kind)) => assert_eq!((kind, case.k), (case.payload[0], true)),
@@ -302,14 +305,14 @@ fn controls<A: Backend>() {
         let whole = Case { origin: &case.origin, data: &case.data, sealed: &case.sealed };
         whole.check_sealing::<A>();
         whole.check_sender::<A>();
-        whole.check_receiver::<A>(|session, content| {
+        whole.check_receiver::<A>(|session, ack, content| {
             let Content::Control(control) = content else { panic!("{content:?}") };
             let kind = match &control {
                 Control::Rotate { generation, secret } => {
                     // Nothing of it counts until it has proved itself.
                     assert_ne!(session.ack_block(None).map(|b| b.number.value()), Some(case.data.number));
                     case.check_rotate(*generation, secret);
-                    session.accept(number(case.data.number));
+                    session.accept(number(case.data.number), ack);
                     Kind::Rotate
                 }
                 // Generation 0 comes after none.
@@ -354,7 +357,7 @@ fn resets<A: Backend>() {
     for case in read::<File<ResetCase>>("reset").cases.iter() {
         println!("{}: {}", case.name, case.description);
         assert_eq!(case.direction, Direction::Down);
-        let keys = case.origin.session_keys(&case.server_salt);
+        let keys = case.origin.session_keys(case.server_salt);
         let cid = ConnectionId::from_bytes(&case.cid).unwrap();
         let reset = wire::Reset { cid, seq: seq(case.number, case.seq_len) };
         let nonce = || Nonce::reset(number(case.number));

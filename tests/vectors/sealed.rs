@@ -45,7 +45,7 @@ impl Origin {
         Salt(self.salt.0)
     }
 
-    pub fn session_keys(&self, server_salt: &Array<8>) -> SessionKeys {
+    pub fn session_keys(&self, server_salt: Array<8>) -> SessionKeys {
         let server_salt = ServerSalt(server_salt.0);
         self.device_key().session_keys(self.device_id(), self.epoch(), self.salt(), server_salt)
     }

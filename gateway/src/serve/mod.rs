@@ -1,12 +1,164 @@
-//! Not built yet.
+//! The gateway: sockets, files and threads around the protocol's server half. One thread owns all sessions
+//! (`core`), one writes (`storage`), and one each waits for datagrams, signals, stdin and clients. SPEC sections 7
+//! to 10.
 
+pub mod client;
+mod control;
+mod core;
+mod events;
+mod journal;
+mod network;
+mod queue;
+mod recovery;
+mod requests;
+mod restore;
+mod storage;
+mod store;
+mod table;
+
+use std::fs::File;
+use std::io::{self, IsTerminal as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{self, SyncSender};
+use std::thread;
+
+use moteseal::delivery::Timing;
+use moteseal::record::GatewayId;
+use moteseal::server::{CommandState, Server};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use self::core::{Core, Input, Parts};
+use crate::files::FileError;
+use crate::{random, registry};
+use events::{Event, Events, Text, wall_clock};
+use queue::Queue;
+use recovery::{Opened, Paths};
+use storage::{Job, Storage};
+use table::Devices;
+
+/// How many inputs may wait; datagrams beyond wait in the kernel, or are lost.
+const INPUTS: usize = 256;
 
 /// Options.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The UDP address to listen on; port 0 takes a free one, which the event `listening` tells.
+    #[arg(long, value_name = "ADDR", default_value = "[::]:4242")]
+    listen: SocketAddr,
+    /// The directory of the store and its journal, made if it is not there. Both are secret. Back the store up
+    /// with `moteseal backup`; never roll the journal back.
+    #[arg(long, value_name = "DIR")]
+    store: PathBuf,
+    /// New devices, as `moteseal provision` wrote them. Devices that are known already are left as they are.
+    #[arg(long, value_name = "FILE")]
+    registry: Option<PathBuf>,
+    /// Rotation keys, which `rotate` needs; best kept offline until then.
+    #[arg(long, value_name = "FILE")]
+    rotation_keys: Option<PathBuf>,
+    /// How long the first wait for the acknowledgement of a command is, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = Timing::DEFAULT.answer_timeout_ms)]
+    answer_timeout: u32,
+    /// Raise the high-water mark even where that takes more than 2^24 boots from every device.
+    #[arg(long)]
+    confirm_raise: bool,
+    /// What goes to stderr: error, warn, info, debug or trace.
+    #[arg(long, value_name = "LEVEL", env = "MOTESEAL_LOG", default_value = "info")]
+    log: tracing::Level,
+}
 
 /// Runs the command.
-pub fn run(_: &Args) -> Result<ExitCode, String> {
-    Err("not built yet".into())
+pub fn run(args: &Args) -> Result<ExitCode, String> {
+    let ansi = io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_max_level(args.log).with_ansi(ansi).with_writer(io::stderr).init();
+    let paths = Paths::new(&args.store);
+    recovery::make_directory(&paths)?;
+    let _lock: File = recovery::lock(&paths)?;
+    let rotation_keys = match &args.rotation_keys {
+        Some(path) => registry::read_rotation_keys(path)?,
+        None => std::collections::BTreeMap::new(),
+    };
+    let mut opened = recovery::open(&paths, args.confirm_raise)?;
+    if let Some(path) = &args.registry {
+        let count = recovery::import(&mut opened, &paths, path)?;
+        tracing::info!("{count} new devices from {}", path.display());
+    }
+    let socket = network::bind(args.listen).map_err(|error| format!("{}: {error}", args.listen))?;
+    let (inputs, waiting) = mpsc::sync_channel(INPUTS);
+    control::listen_on_socket(&paths.directory, inputs.clone())?;
+    stop_on_signals(inputs.clone()).map_err(|error| format!("signals: {error}"))?;
+
+    let Opened { journal, store, records, commands, next_command } = opened;
+    let mut devices = Devices::new();
+    for record in records {
+        let device_id = record.device_id();
+        let fail = |what| FileError::new(&paths.store, format_args!("device {device_id}: {what}"));
+        devices.insert(record).map_err(fail)?;
+    }
+    let mark = journal.state().mark;
+    let mut events = Events::new(io::stdout());
+    let tell = |event: &Event<'_>, events: &mut Events<_>| {
+        events.tell(event).map_err(|error| format!("stdout, where events go, is closed: {error}"))
+    };
+    let addr = socket.local_addr().map_err(|error| error.to_string())?;
+    tell(&Event::Listening { addr, devices: devices.iter().count() }, &mut events)?;
+
+    let (jobs, written) = mpsc::channel();
+    let stopping = Arc::new(AtomicBool::new(false));
+    let mut queue = Queue::default();
+    for item in commands {
+        // The sessions that sent them have no counters any more.
+        let was_queued = item.command.state == CommandState::Queued;
+        let command = if was_queued { item.command } else { item.command.unknown(wall_clock()) };
+        let requeued = command.state == CommandState::Queued;
+        if !was_queued {
+            let (device, command) = (Text(command.device_id), command.id.0);
+            tell(&Event::Unknown { device, command, requeued }, &mut events)?;
+        }
+        if requeued {
+            queue.insert(store::Item { command, ..item });
+        } else {
+            let _ = jobs.send(Job::UpdateNow(command));
+        }
+    }
+    let timing = Timing { answer_timeout_ms: args.answer_timeout, ..Timing::DEFAULT };
+    let server = Server::new(devices, random::os(), GatewayId(0), timing, mark);
+    let server = server.map_err(|error| error.to_string())?;
+    let storage = Storage {
+        journal,
+        store: Some(store),
+        path: paths.store.clone(),
+        jobs: written,
+        inputs: inputs.clone(),
+        stopping: stopping.clone(),
+    };
+    thread::spawn(move || storage.run());
+    let receiver = socket.try_clone().map_err(|error| error.to_string())?;
+    network::listen(receiver, inputs.clone());
+    control::listen_on_stdin(inputs);
+    let core = Core::new(Parts { server, socket, queue, next_command, rotation_keys, jobs, stopping });
+    core.run(&waiting)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn stop_on_signals(inputs: SyncSender<Input>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    thread::spawn(move || {
+        for _ in signals.forever() {
+            if inputs.send(Input::Stop).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Makes the name of a new file durable.
+fn sync_directory_of(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }

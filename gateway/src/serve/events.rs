@@ -1,0 +1,216 @@
+//! What a gateway tells: one JSON object a line. Rejected datagrams are counted and told at most once a second
+//! for each reason, so that a flood of them is no flood of lines. No secret is ever in an event.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use moteseal::delivery::Millis;
+use moteseal::number::{DeviceId, Epoch};
+use serde::{Serialize, Serializer};
+
+/// How often one reason of rejects is told, in milliseconds.
+const REJECTS_EVERY_MS: Millis = 1_000;
+
+/// Everything that is told. The fields are documented in `moteseal serve --help`.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event<'e> {
+    Listening { addr: SocketAddr, devices: usize },
+    Hello { device: Id, epoch: Text<Epoch>, from: SocketAddr },
+    Early { device: Id, epoch: Text<Epoch>, payload: Hex<'e> },
+    Session { device: Id, epoch: Text<Epoch> },
+    Data { device: Id, epoch: Text<Epoch>, seq: u16, payload: Hex<'e> },
+    Malformed { device: Id, epoch: Text<Epoch>, seq: u16 },
+    Queued { device: Id, command: u64 },
+    Sent { device: Id, command: u64, epoch: Text<Epoch> },
+    Acknowledged { device: Id, command: u64 },
+    Unknown { device: Id, command: u64, requeued: bool },
+    Expired { device: Id, command: u64 },
+    Refused { device: Option<Id>, command: Option<u64>, reason: &'e str },
+    Floor { device: Id, to: SocketAddr },
+    Reset { device: Id, to: SocketAddr },
+    Moved { device: Id, from: u32, excused: bool },
+    Closed { device: Id },
+    Jump { device: Id, epoch: Text<Epoch> },
+    Revoked { device: Id },
+    Quarantined { device: Id },
+    Readmitted { device: Id },
+    RotationBegun { device: Id, generation: u8 },
+    RotationFinished { device: Id, generation: u8 },
+    Device(DeviceState),
+    Backup { path: &'e str },
+    Rejected { reason: &'e str, count: u64, device: Option<Id> },
+    StorageError { error: &'e str },
+    StorageRecovered,
+    Stopped,
+}
+
+/// How a device stands.
+#[derive(Debug, Serialize)]
+pub struct DeviceState {
+    pub device: Id,
+    pub status: &'static str,
+    pub generation: u8,
+    pub rotating: bool,
+    /// The newest epoch that was accepted.
+    pub epoch: Text<Epoch>,
+    /// Whether the device has a session with its counters.
+    pub session: bool,
+    /// Commands that wait.
+    pub queued: usize,
+    /// Jumps of its boot counter that nothing on the server's side caused.
+    pub clones: u32,
+}
+
+/// Something by its text.
+#[derive(Clone, Copy, Debug)]
+pub struct Text<T>(pub T);
+
+/// A device id.
+pub type Id = Text<DeviceId>;
+
+impl<T: Display> Serialize for Text<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// Bytes as hexadecimal digits.
+#[derive(Debug)]
+pub struct Hex<'e>(pub &'e [u8]);
+
+impl Serialize for Hex<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex::encode(self.0))
+    }
+}
+
+/// Milliseconds since the Unix epoch, by the wall clock.
+pub fn wall_clock() -> Millis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
+}
+
+/// One event as a line, without its end.
+pub fn line(event: &Event<'_>) -> String {
+    #[derive(Serialize)]
+    struct Line<'e> {
+        #[serde(flatten)]
+        event: &'e Event<'e>,
+        at: Millis,
+    }
+    // Strings, numbers and maps with names as keys: nothing that JSON does not have.
+    serde_json::to_string(&Line { event, at: wall_clock() }).unwrap_or_default()
+}
+
+/// Where events go, and the rejects that are not told yet.
+pub struct Events<W> {
+    out: W,
+    rejects: BTreeMap<&'static str, Rejects>,
+}
+
+#[derive(Debug, Default)]
+struct Rejects {
+    count: u64,
+    /// The device that all of them named.
+    device: Option<DeviceId>,
+    told: Option<Millis>,
+}
+
+impl<W: Write> Events<W> {
+    pub fn new(out: W) -> Self {
+        Self { out, rejects: BTreeMap::new() }
+    }
+
+    /// Tells an event, now.
+    pub fn tell(&mut self, event: &Event<'_>) -> io::Result<()> {
+        self.tell_line(&line(event))
+    }
+
+    /// Tells a line that is an event already.
+    pub fn tell_line(&mut self, line: &str) -> io::Result<()> {
+        // In one write, so that a killed process leaves whole lines wherever a pipe takes them whole.
+        self.out.write_all(format!("{line}\n").as_bytes())?;
+        self.out.flush()
+    }
+
+    /// Counts a reject.
+    pub fn reject(&mut self, now: Millis, reason: &'static str, device: Option<DeviceId>) -> io::Result<()> {
+        let rejects = self.rejects.entry(reason).or_default();
+        rejects.device = if rejects.count == 0 || rejects.device == device { device } else { None };
+        rejects.count += 1;
+        self.tell_rejects(now)
+    }
+
+    /// Tells the counts that are due.
+    pub fn tell_rejects(&mut self, now: Millis) -> io::Result<()> {
+        let is_due = |told: Option<Millis>| told.is_none_or(|told| now >= told + REJECTS_EVERY_MS);
+        self.tell_rejects_if(now, is_due)
+    }
+
+    /// Tells all counts.
+    pub fn tell_all_rejects(&mut self, now: Millis) -> io::Result<()> {
+        self.tell_rejects_if(now, |_| true)
+    }
+
+    fn tell_rejects_if(&mut self, now: Millis, is_due: impl Fn(Option<Millis>) -> bool) -> io::Result<()> {
+        let mut lines = Vec::new();
+        for (reason, rejects) in &mut self.rejects {
+            if rejects.count > 0 && is_due(rejects.told) {
+                let (count, device) = (std::mem::take(&mut rejects.count), rejects.device.map(Text));
+                rejects.told = Some(now);
+                lines.push(line(&Event::Rejected { reason, count, device }));
+            }
+        }
+        lines.iter().try_for_each(|line| self.tell_line(line))
+    }
+
+    /// When the next count is due.
+    pub fn deadline(&self) -> Option<Millis> {
+        let waiting = self.rejects.values().filter(|rejects| rejects.count > 0);
+        waiting.map(|rejects| rejects.told.map_or(0, |told| told + REJECTS_EVERY_MS)).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_object_with_its_name_first() {
+        let device = Text(DeviceId::new([0xA5; 8]));
+        let event = Event::Data { device, epoch: Text(Epoch::new(7, 1)), seq: 3, payload: Hex(&[1, 0xFF]) };
+        let line = line(&event);
+        assert!(line.starts_with(
+            r#"{"event":"data","device":"a5a5a5a5a5a5a5a5","epoch":"7.1","seq":3,"payload":"01ff","at":"#
+        ));
+        assert!(super::line(&Event::Stopped).starts_with(r#"{"event":"stopped","at":"#));
+    }
+
+    #[test]
+    fn a_flood_of_rejects_is_one_line_a_second_and_reason() {
+        let mut events = Events::new(Vec::new());
+        let one = DeviceId::new([1; 8]);
+        for now in 0..10_000 {
+            events.reject(now, "version", None).unwrap();
+            events
+                .reject(now, "inauthentic", Some(if now == 5_500 { DeviceId::new([2; 8]) } else { one }))
+                .unwrap();
+        }
+        assert_eq!(events.deadline(), Some(10_000));
+        events.tell_all_rejects(10_000).unwrap();
+        let text = String::from_utf8(events.out).unwrap();
+        let of = |reason: &str| {
+            let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+            lines.filter(|line| line["reason"] == reason).collect::<Vec<_>>()
+        };
+        for reason in ["version", "inauthentic"] {
+            assert_eq!(of(reason).len(), 11, "{text}");
+            assert_eq!(of(reason).iter().map(|line| line["count"].as_u64().unwrap()).sum::<u64>(), 10_000);
+        }
+        assert_eq!(of("inauthentic").iter().filter(|line| line["device"].is_null()).count(), 1);
+    }
+}

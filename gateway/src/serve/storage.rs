@@ -1,0 +1,209 @@
+//! The thread that writes: it takes everything that waits, writes the journal and then the store, and only then
+//! says so. What fails is tried again until it is known to be done, since a write that failed may have been made.
+//! SPEC sections 7.2, 7.7 and 9.5.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::Duration;
+
+use moteseal::server::{Admin, Change, Command, Durable, Held, RecordChange, Sending, SentMark};
+
+use super::control::Reply;
+use super::core::Input;
+use super::journal::{self, Entry, Journal};
+use super::requests::Intent;
+use super::store::{Batch, Item, Store, Swap};
+
+/// How many jobs become durable in one write at most.
+const GROUP: usize = 1_024;
+/// How long after a failure the next attempt is made.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// What is to be made durable.
+pub enum Job {
+    /// A fresh Hello.
+    Hello(Held<Vec<u8>, SocketAddr>, Change<RecordChange>),
+    /// An administrative change.
+    Admin(Admin, Change<RecordChange>, Intent, Reply),
+    /// A command is about to be sealed: the mark, and the command as it is then.
+    Mark(Sending, Change<SentMark>, Command),
+    /// A new command.
+    Put(Item, Reply),
+    /// A command in another state, which need not wait for more than the next write.
+    Update(Command),
+    /// A command in another state, to be written now.
+    UpdateNow(Command),
+    /// A copy of the store.
+    Backup(PathBuf, Reply),
+    /// Write what waits and end.
+    Stop,
+}
+
+/// What is durable.
+pub enum Done {
+    Hello(Held<Vec<u8>, SocketAddr>, Option<Durable<RecordChange>>),
+    Admin(Admin, Option<Durable<RecordChange>>, Intent, Reply),
+    Mark(Sending, Durable<SentMark>),
+    Put(Item, Reply),
+    Backup(PathBuf, Result<(), String>, Reply),
+    /// The last word.
+    Stopped(Result<(), String>),
+}
+
+/// The writer and its files.
+pub struct Storage {
+    pub journal: Journal,
+    /// None after a failure: it is opened again.
+    pub store: Option<Store>,
+    pub path: PathBuf,
+    pub jobs: Receiver<Job>,
+    pub inputs: SyncSender<Input>,
+    /// The gateway stops: no attempt is made after a failed one.
+    pub stopping: Arc<AtomicBool>,
+}
+
+impl Storage {
+    /// Runs until [`Job::Stop`], or until the gateway is gone.
+    pub fn run(mut self) {
+        let mut group = Vec::new();
+        while let Ok(job) = self.jobs.recv() {
+            group.push(job);
+            while group.len() < GROUP
+                && let Ok(job) = self.jobs.try_recv()
+            {
+                group.push(job);
+            }
+            if group.iter().all(|job| matches!(job, Job::Update(_))) && group.len() < GROUP {
+                continue;
+            }
+            let stops = group.iter().any(|job| matches!(job, Job::Stop));
+            let group = std::mem::take(&mut group);
+            let written = self.write_until_done(&group);
+            let result = written.map(|swaps| self.tell(group, swaps));
+            if stops || result.is_err() {
+                let _ = self.inputs.send(Input::Done(Done::Stopped(result.map(|_| ()))));
+                return;
+            }
+            if result == Ok(false) {
+                return;
+            }
+        }
+    }
+
+    /// The result of each job, once all of them are durable.
+    fn write_until_done(&mut self, group: &[Job]) -> Result<Vec<Swap>, String> {
+        let mut failed = false;
+        loop {
+            match self.write(group, failed) {
+                Ok(swaps) => {
+                    if failed {
+                        let _ = self.inputs.send(Input::Storage(Ok(())));
+                    }
+                    return Ok(swaps);
+                }
+                Err(error) => {
+                    // It is not usable after an error; opened again it tells what was made of the write.
+                    self.store = None;
+                    if !failed {
+                        let _ = self.inputs.send(Input::Storage(Err(error.clone())));
+                    }
+                    failed = true;
+                    if self.stopping.load(Ordering::Relaxed) {
+                        return Err(error);
+                    }
+                    std::thread::sleep(RETRY);
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, group: &[Job], again: bool) -> Result<Vec<Swap>, String> {
+        let Self { journal, store, path, .. } = self;
+        let store = match store {
+            Some(store) => store,
+            None => store.insert(Store::open(path).map_err(|error| error.to_string())?),
+        };
+        let explain = |error: redb::Error| format!("{}: cannot be written: {error}", path.display());
+        let batch = store.begin().map_err(explain)?;
+        let (swaps, entries) = fill(&batch, group, again, journal.state().written).map_err(explain)?;
+        if !entries.is_empty() {
+            // M-78: the journal before the store.
+            journal.append(&entries).map_err(|error| format!("the journal cannot be written: {error}"))?;
+            batch.set_journal(journal.number()).map_err(explain)?;
+        }
+        batch.commit().map_err(explain)?;
+        Ok(swaps)
+    }
+
+    /// Hands out the proofs; no if nobody is there any more.
+    fn tell(&self, group: Vec<Job>, swaps: Vec<Swap>) -> bool {
+        let durable = |change: Change<RecordChange>, swap| (swap == Swap::Made).then(|| change.committed());
+        group.into_iter().zip(swaps).all(|(job, swap)| {
+            let done = match job {
+                Job::Hello(held, change) => Done::Hello(held, durable(change, swap)),
+                Job::Admin(admin, change, intent, reply) => {
+                    Done::Admin(admin, durable(change, swap), intent, reply)
+                }
+                Job::Mark(sending, change, _) => Done::Mark(sending, change.committed()),
+                Job::Put(item, reply) => Done::Put(item, reply),
+                Job::Backup(to, reply) => return self.back_up(to, reply),
+                Job::Update(_) | Job::UpdateNow(_) | Job::Stop => return true,
+            };
+            self.inputs.send(Input::Done(done)).is_ok()
+        })
+    }
+
+    /// Copies the store beside the work; what is written meanwhile is not in the copy.
+    fn back_up(&self, to: PathBuf, reply: Reply) -> bool {
+        let inputs = self.inputs.clone();
+        let snapshot = self.store.as_ref().map(Store::snapshot);
+        std::thread::spawn(move || {
+            let result = match snapshot {
+                Some(Ok(snapshot)) => snapshot.save(&to).map_err(|error| error.to_string()),
+                Some(Err(error)) => Err(error.to_string()),
+                None => Err("the store is not open".into()),
+            };
+            let _ = inputs.send(Input::Done(Done::Backup(to, result, reply)));
+        });
+        true
+    }
+}
+
+/// Puts every job into the batch. What the journal must say first comes back.
+fn fill(
+    batch: &Batch,
+    group: &[Job],
+    again: bool,
+    mut written: bool,
+) -> Result<(Vec<Swap>, Vec<Entry>), redb::Error> {
+    let (mut swaps, mut entries) = (Vec::with_capacity(group.len()), Vec::new());
+    let mut records = batch.records()?;
+    for job in group {
+        let mut swap = Swap::Made;
+        match job {
+            Job::Hello(_, change) | Job::Admin(_, change, ..) => {
+                let change = change.value();
+                swap = records.swap(&change.expected, &change.record, again)?;
+                if swap == Swap::Made {
+                    if !std::mem::replace(&mut written, true) {
+                        entries.push(Entry::Written);
+                    }
+                    entries.extend(journal::entries_of(change));
+                }
+            }
+            Job::Mark(_, _, command) | Job::Update(command) | Job::UpdateNow(command) => {
+                batch.put_command(command, None)?;
+            }
+            Job::Put(item, _) => {
+                batch.put_command(&item.command, Some(&item.payload))?;
+                batch.set_next_command(item.command.id.0 + 1)?;
+            }
+            Job::Backup(..) | Job::Stop => {}
+        }
+        swaps.push(swap);
+    }
+    Ok((swaps, entries))
+}

@@ -1,0 +1,229 @@
+//! The real program as a child process, and what it tells.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::mote::Mote;
+
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A directory with a registry of devices 1 to `count`.
+pub struct Site {
+    pub root: tempfile::TempDir,
+}
+
+impl Site {
+    pub fn new(count: u8) -> Self {
+        let site = Self { root: tempfile::tempdir().unwrap() };
+        site.register(1..=count);
+        site
+    }
+
+    pub fn register(&self, numbers: impl IntoIterator<Item = u8>) {
+        let mut registry = String::from("device_id,generation,device_key\n");
+        let mut rotation = String::from("device_id,rotation_key\n");
+        for mote in numbers.into_iter().map(Mote::new) {
+            writeln!(registry, "{},1,{}", mote.id, hex::encode(mote.key.expose())).unwrap();
+            writeln!(rotation, "{},{}", mote.id, hex::encode(mote.rotation_key.expose())).unwrap();
+        }
+        fs::write(self.registry(), registry).unwrap();
+        fs::write(self.rotation_keys(), rotation).unwrap();
+    }
+
+    pub fn registry(&self) -> PathBuf {
+        self.root.path().join("registry.csv")
+    }
+
+    pub fn rotation_keys(&self) -> PathBuf {
+        self.root.path().join("rotation-keys.csv")
+    }
+
+    pub fn store(&self) -> PathBuf {
+        self.root.path().join("store")
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.store().join(name)
+    }
+
+    pub fn serve_command(&self) -> Command {
+        let mut command = moteseal();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--answer-timeout", "200", "--store"]);
+        command.arg(self.store()).arg("--registry").arg(self.registry());
+        command
+    }
+
+    pub fn start(&self) -> Gateway {
+        Gateway::start(self.serve_command())
+    }
+
+    /// A start that must fail: what it says on stderr.
+    pub fn fail_to_start(&self) -> String {
+        failure(self.serve_command())
+    }
+
+    /// Runs a client subcommand on the store.
+    pub fn run(&self, verb: &str, args: &[&str]) -> Output {
+        moteseal().arg(verb).arg("--store").arg(self.store()).args(args).output().unwrap()
+    }
+
+    /// Runs a client subcommand that must succeed; the events that it prints.
+    pub fn ask(&self, verb: &str, args: &[&str]) -> Vec<Value> {
+        let output = self.run(verb, args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{verb}: {stderr} {}", String::from_utf8_lossy(&output.stdout));
+        events(&String::from_utf8(output.stdout).unwrap())
+    }
+}
+
+pub fn moteseal() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_moteseal"))
+}
+
+/// What a program says that must fail without an event.
+pub fn failure(mut command: Command) -> String {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(!output.status.success());
+    assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+pub fn events(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+pub struct Gateway {
+    pub child: Child,
+    pub addr: SocketAddr,
+    stdin: ChildStdin,
+    lines: Receiver<String>,
+    /// Everything that was told.
+    pub told: Vec<Value>,
+}
+
+impl Gateway {
+    pub fn start(mut command: Command) -> Self {
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = piped.spawn().unwrap();
+        let stdin = child.stdin.take().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            let mut line = String::new();
+            while stdout.read_line(&mut line).is_ok_and(|len| len > 0) {
+                if sender.send(std::mem::take(&mut line)).is_err() {
+                    let _ = stdout.read_to_end(&mut Vec::new());
+                    return;
+                }
+            }
+        });
+        let addr = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut gateway = Self { child, addr, stdin, lines, told: Vec::new() };
+        let listening = gateway.expect("listening");
+        gateway.addr = listening["addr"].as_str().unwrap().parse().unwrap();
+        gateway
+    }
+
+    pub fn say(&mut self, line: &str) {
+        self.stdin.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    /// The next event of this name; those before it are kept in `told` too.
+    pub fn expect(&mut self, name: &str) -> Value {
+        self.wait_for(name, PATIENCE).unwrap_or_else(|| panic!("no {name} after {:#?}", self.told))
+    }
+
+    pub fn wait_for(&mut self, name: &str, patience: Duration) -> Option<Value> {
+        let end = Instant::now() + patience;
+        loop {
+            let line = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())).ok()?;
+            let event = self.take(&line);
+            if event["event"] == name {
+                return Some(event);
+            }
+        }
+    }
+
+    /// Everything that is told within this time.
+    pub fn listen(&mut self, patience: Duration) -> Vec<Value> {
+        let (end, before) = (Instant::now() + patience, self.told.len());
+        while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            self.take(&line);
+        }
+        self.told[before..].to_vec()
+    }
+
+    fn take(&mut self, line: &str) -> Value {
+        assert!(line.ends_with('\n'), "a torn line: {line}");
+        let event: Value = serde_json::from_str(line).expect(line);
+        assert!(event["event"].is_string() && event["at"].as_u64().is_some(), "{line}");
+        self.told.push(event.clone());
+        event
+    }
+
+    /// SIGKILL; what it told before, to the last.
+    pub fn kill(mut self) -> Vec<Value> {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.rest()
+    }
+
+    /// SIGTERM, which must end it well.
+    pub fn stop(mut self) -> Vec<Value> {
+        terminate(&self.child);
+        let status = self.child.wait().unwrap();
+        let told = self.rest();
+        assert!(status.success(), "{status}");
+        assert_eq!(told.last().unwrap()["event"], "stopped");
+        told
+    }
+
+    pub fn rest(&mut self) -> Vec<Value> {
+        while let Ok(line) = self.lines.recv() {
+            if line.ends_with('\n') {
+                self.take(&line);
+            }
+        }
+        std::mem::take(&mut self.told)
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub fn terminate(child: &Child) {
+    let pid = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+}
+
+/// Payloads as events of this name told them.
+pub fn payloads(told: &[Value], name: &str) -> Vec<Vec<u8>> {
+    let of = told.iter().filter(|event| event["event"] == name);
+    of.map(|event| hex::decode(event["payload"].as_str().unwrap()).unwrap()).collect()
+}
+
+pub fn count(told: &[Value], name: &str) -> usize {
+    told.iter().filter(|event| event["event"] == name).count()
+}
+
+pub fn copy_directory(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        if entry.file_type().unwrap().is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}

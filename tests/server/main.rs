@@ -1,0 +1,13 @@
+//! The server half, attacked: one named test for each rule that stops an attack, and a random network over all of
+//! them. Public API only. The names of the tests are the rules of SPEC.
+
+mod admin;
+mod cids;
+mod commands;
+mod data;
+mod hello;
+mod in_flight;
+mod network;
+mod path;
+mod restart;
+mod support;
