@@ -61,7 +61,6 @@ impl<B, Address> Held<B, Address> {
 pub(super) struct Fresh<Address> {
     ticket: Ticket,
     index: Index,
-    version: u32,
     device_id: DeviceId,
     epoch: Epoch,
     from: Address,
@@ -175,7 +174,6 @@ impl<T: Table, E: Entropy> Server<T, E> {
         let fresh = Fresh {
             ticket,
             index,
-            version: peer.version,
             device_id: hello.device_id,
             epoch: hello.epoch,
             from,
@@ -241,7 +239,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
             return Err(CommitError::OtherTicket);
         }
         let index = fresh.index;
-        let unknown = self.replace(index, fresh.version, durable.value.record)?;
+        let unknown = self.replace(index, durable.value)?;
         let device_id = fresh.device_id;
         let mut committed = Committed {
             device_id,

@@ -1,8 +1,6 @@
 //! Changes of records that no datagram asks for: status, rotation begun and finished. Each is a change that the
 //! journal and the store make durable first. SPEC sections 7.7 and 10.2.
 
-use subtle::ConstantTimeEq;
-
 use crate::entropy::Entropy;
 use crate::error::{AdminError, CommitError};
 use crate::keys::RotationKey;
@@ -20,7 +18,6 @@ use super::{Server, draw};
 pub struct Admin {
     ticket: Ticket,
     index: Index,
-    version: u32,
     /// It says that the device may speak, whatever was said before.
     readmits: bool,
 }
@@ -127,7 +124,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
         if admin.ticket != durable.ticket {
             return Err(CommitError::OtherTicket);
         }
-        let unknown = self.replace(admin.index, admin.version, durable.value.record)?;
+        let unknown = self.replace(admin.index, durable.value)?;
         let Some(peer) = self.table.peer_mut(admin.index) else { return Ok(unknown) };
         // What was ordered after the readmission stands.
         peer.link.silenced.take_if(|silenced| admin.readmits && *silenced < admin.ticket);
@@ -145,23 +142,19 @@ impl<T: Table, E: Entropy> Server<T, E> {
     pub(super) fn replace(
         &mut self,
         index: Index,
-        version: u32,
-        record: Record,
+        change: RecordChange,
     ) -> Result<Option<CommandId>, CommitError> {
+        let RecordChange { expected, record, .. } = change;
         let peer = self.table.peer_mut(index).ok_or(CommitError::Conflict)?;
-        if peer.version != version {
+        // By content, as a store compares (M-88): a quarantine and a readmission leave the record as it was, and a
+        // change from before them, which the store has made, must not be refused here.
+        if !peer.record.is_same(&expected) {
             return Err(CommitError::Conflict);
-        }
-        if bool::from(peer.record.encode().expose().ct_eq(record.encode().expose())) {
-            // A change from the same record that is under way finds in the store what it expects; it must not
-            // be refused here after it was made there.
-            return Ok(None);
         }
         let mut before: heapless::Vec<ConnectionId, 3> = peer.cids().collect();
         let counted = record.clones.saturating_sub(peer.record.clones);
         peer.link.clones = peer.link.clones.saturating_sub(counted);
         peer.record = record;
-        peer.version = peer.version.wrapping_add(1);
         if peer.link.reserved.is_some_and(|cid| peer.record.entries().any(|entry| entry.cid == cid)) {
             peer.link.reserved = None;
         }
@@ -179,7 +172,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
     fn change(&mut self, index: Index, record: Record) -> Option<(Admin, Change<RecordChange>)> {
         let ticket = self.ticket();
         let peer = self.table.peer(index)?;
-        let admin = Admin { ticket, index, version: peer.version, readmits: false };
+        let admin = Admin { ticket, index, readmits: false };
         let value = RecordChange { expected: peer.record.clone(), record, note_boot: None };
         Some((admin, Change { ticket, value }))
     }

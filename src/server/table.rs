@@ -40,14 +40,12 @@ impl<const N: usize> Outbox for heapless::Vec<u8, N> {
 pub struct Peer<Address, O, A: Backend = Portable> {
     pub(super) record: Record,
     pub(super) link: Link<Address, O, A>,
-    /// Grows with each change of the record, so that two changes from the same state cannot both be applied.
-    pub(super) version: u32,
 }
 
 impl<Address, O, A: Backend> Peer<Address, O, A> {
     /// A device as it is after a start: its record, and no counters.
     pub fn new(record: Record) -> Self {
-        Self { record, link: Link::default(), version: 0 }
+        Self { record, link: Link::default() }
     }
 
     /// The record as it is durable.

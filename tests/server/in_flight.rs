@@ -105,6 +105,21 @@ fn the_latest_order_about_a_device_counts() {
 }
 
 #[test]
+fn m_88_a_hello_under_way_outlives_a_quarantine_that_is_lifted() {
+    let mut device = Device::new(1);
+    let mut world = World::new(&[&device]);
+    let hello = device.hello(b"x");
+    let under_way = world.pending(HERE, &hello);
+    world.set_status(&device, Status::Quarantined);
+    world.set_status(&device, Status::Active);
+    // The record is as it was: the store makes the change, and so does the server.
+    let fresh = world.finish(under_way).unwrap();
+    assert_eq!(fresh.payload.as_deref(), Some(&b"x"[..]));
+    assert!(device.welcome(&fresh.welcome.unwrap()));
+    world.connect(&mut device, HERE);
+}
+
+#[test]
 fn m_12_m_55_a_candidate_confirmed_while_its_successor_is_under_way_ends_with_the_write() {
     let (mut device, mut other) = (Device::new(1), Device::new(2));
     let mut world = World::new(&[&device, &other]);
