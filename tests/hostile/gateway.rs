@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use moteseal::delivery::{Millis, Timing};
-use moteseal::error::{CommandError, Reject, VerifyError};
+use moteseal::error::{CommandError, CommitError, Reject, VerifyError};
 use moteseal::number::{DeviceId, Epoch};
 use moteseal::record::{GatewayId, Record, Status};
 use moteseal::server::{
@@ -344,9 +344,18 @@ impl World {
     }
 
     fn apply(&mut self, admin: Admin, durable: Durable<RecordChange>, order: &Order) {
-        let generation = durable.value().record.generation();
+        let RecordChange { expected, record, .. } = durable.value();
+        let generation = record.generation();
+        let changes_nothing = expected.encode().expose() == record.encode().expose();
         let gateway = self.gateway.as_mut().unwrap();
-        let unknown = gateway.half.apply(admin, durable).expect("the store compares");
+        let unknown = match gateway.half.apply(admin, durable) {
+            Ok(unknown) => unknown,
+            Err(error) => {
+                // Of two changes that the store made, the one applied last may be one that changed nothing.
+                assert!(changes_nothing && error == CommitError::Conflict, "the store compares: {error}");
+                return self.order_again(order);
+            }
+        };
         match order.note {
             Note::Status(Status::Active) => {
                 self.coverage.hit("admin: readmitted");
