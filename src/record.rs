@@ -2,6 +2,8 @@
 //! It knows how a record looks as bytes and how it is raised after a restore; not where it lies.
 //! SPEC sections 3, 7.2 and 7.7.
 
+use subtle::ConstantTimeEq;
+
 use crate::error::RecordError;
 use crate::keys::{DeviceKey, KEY_LEN, RotationSecret};
 use crate::number::{ConnectionId, DeviceId, Epoch, Generation, Salt, ServerSalt};
@@ -196,6 +198,11 @@ impl Record {
     /// rolled back flash, or a clone.
     pub const fn clones(&self) -> u32 {
         self.clones
+    }
+
+    /// Whether another record says the same.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.encode().expose().ct_eq(other.encode().expose()).into()
     }
 
     /// The key and generation that the two generation bits of a Hello name.
