@@ -1,5 +1,5 @@
 //! One established session, in either role: protect and verify Data, judge a Reset. It knows numbers and
-//! windows, not time. SPEC sections 3, 4 and 7.
+//! windows, not time. SPEC sections 4.5, 4.6, 5.4, 6.6, 7.6 and 9.7.
 //!
 //! ```text
 //! protect   payload -> [ack block] || payload -> seal -> Data       takes a number, for good

@@ -123,7 +123,9 @@ impl Auditor {
     pub fn left_device(&mut self, now: Millis, device: usize, bytes: &[u8]) -> Seen {
         let seen = match self.known.get(bytes) {
             Some(seen) => *seen,
-            None => self.open_up(now, device, bytes).unwrap_or_else(|| panic!("opens under no key: {bytes:02x?}")),
+            None => {
+                self.open_up(now, device, bytes).unwrap_or_else(|| panic!("opens under no key: {bytes:02x?}"))
+            }
         };
         assert_eq!(seen.device, device, "a datagram of another device");
         self.known.insert(bytes.to_vec(), seen);
@@ -203,13 +205,14 @@ impl Auditor {
     }
 
     fn open_floor(&mut self, floor: &wire::Floor, sealed: &Sealed<'_>) -> Option<Seen> {
-        let (device, generation, key, nonce) = self.hellos.get(&floor.echo)?.iter().rev().find_map(|hello| {
-            let id = self.devices[hello.device].id;
-            let key = self.key(hello.device, hello.generation).floor_key(id, floor.floor);
-            let nonce = || Nonce::hello(hello.epoch, hello.salt);
-            open(&key, nonce(), sealed)?;
-            Some((hello.device, hello.generation, key, nonce()))
-        })?;
+        let (device, generation, key, nonce) =
+            self.hellos.get(&floor.echo)?.iter().rev().find_map(|hello| {
+                let id = self.devices[hello.device].id;
+                let key = self.key(hello.device, hello.generation).floor_key(id, floor.floor);
+                let nonce = || Nonce::hello(hello.epoch, hello.salt);
+                open(&key, nonce(), sealed)?;
+                Some((hello.device, hello.generation, key, nonce()))
+            })?;
         self.sealed(&key, &nonce, sealed.aad, &[]);
         Some(Seen { device, generation, epoch: None, payload_len: 0 })
     }
@@ -291,7 +294,13 @@ impl Auditor {
     }
 
     /// The server's application gets a payload.
-    pub fn delivered_up(&mut self, id: DeviceId, epoch: Epoch, number: Option<SequenceNumber>, payload: &[u8]) {
+    pub fn delivered_up(
+        &mut self,
+        id: DeviceId,
+        epoch: Epoch,
+        number: Option<SequenceNumber>,
+        payload: &[u8],
+    ) {
         let name = (self.index(id), epoch, number.map(SequenceNumber::value));
         self.deliver(Way::Up, name, payload);
         assert!(self.delivered_up.insert(up_id(payload)), "P2: delivered twice");
@@ -340,7 +349,9 @@ impl Auditor {
     /// A device's application learns what became of a payload.
     pub fn outcome(&self, id: u32, outcome: Outcome) {
         match outcome {
-            Outcome::Acknowledged => assert!(self.delivered_up.contains(&id), "acknowledged, and not delivered"),
+            Outcome::Acknowledged => {
+                assert!(self.delivered_up.contains(&id), "acknowledged, and not delivered")
+            }
             Outcome::Unknown => assert!(self.sealed_up.contains(&id), "unknown, and never sealed"),
             Outcome::Unsent => self.never_sealed(id),
         }

@@ -23,7 +23,11 @@ impl World {
         let hostile = self.network.hostile;
         let mote = &mut self.motes[device];
         mote.board.flash.borrow_mut().power_on();
-        let tear = if hostile && self.random.chance(400) { Some(plan_cut(&mote.board, &mut self.random)) } else { None };
+        let tear = if hostile && self.random.chance(400) {
+            Some(plan_cut(&mote.board, &mut self.random))
+        } else {
+            None
+        };
         let before = mote.wear();
         match Half::boot(mote.board.clone(), mote.config) {
             Ok(half) => {
@@ -188,7 +192,10 @@ impl World {
                 Ok(Some(datagram)) => self.device_sends(device, datagram),
                 Ok(None) => {
                     let deadline = self.motes[device].half.as_ref().and_then(Half::deadline);
-                    assert!(deadline.is_none_or(|deadline| deadline > self.now), "polled, and something is due");
+                    assert!(
+                        deadline.is_none_or(|deadline| deadline > self.now),
+                        "polled, and something is due"
+                    );
                     return;
                 }
                 Err(PollError::Hello(error)) => {

@@ -244,7 +244,11 @@ impl World {
         let deadline = started + 2 * patience.unwrap() + 200_000;
         let mut speaks = self.now;
         while let Some(unsettled) = self.unsettled() {
-            assert!(self.now < deadline, "P5: {unsettled} {} s after the attacker stopped", (self.now - started) / 1_000);
+            assert!(
+                self.now < deadline,
+                "P5: {unsettled} {} s after the attacker stopped",
+                (self.now - started) / 1_000
+            );
             if self.now >= speaks {
                 speaks = self.now + 20_000;
                 (0..self.motes.len()).for_each(|device| self.hand_over(device));
