@@ -438,6 +438,25 @@ mod tests {
         assert_eq!(device.forgeries, 2);
     }
 
+    /// M-113: what may yet prove to be malformed acknowledges nothing.
+    #[test]
+    fn the_block_of_a_rotate_counts_once_it_is_accepted() {
+        let (mut device, mut server) = pair();
+        let mut own = protect(&mut device);
+        verify(&mut server, &mut own).unwrap();
+        let secret = crate::keys::RotationSecret::from_bytes([7; 32]);
+        let rotate = Control::Rotate { generation: crate::number::Generation::FIRST, secret }.encode();
+        let ack = server.ack_block(None);
+        let outgoing = Outgoing { payload: rotate.as_bytes(), ack, confirm: true, control: true };
+        let mut datagram = [0; 57];
+        assert_eq!(server.protect(outgoing, &mut datagram).unwrap().len, 57);
+        verify(&mut device, &mut datagram).unwrap();
+        assert_eq!((device.acknowledged().highest(), device.ack_block(None)), (None, None));
+        device.accept(SequenceNumber::FIRST, ack);
+        assert_eq!(device.acknowledged().highest(), Some(SequenceNumber::FIRST));
+        assert!(device.ack_block(None).is_some());
+    }
+
     #[test]
     fn a_worn_out_key_opens_nothing() {
         let (mut device, mut server) = pair();

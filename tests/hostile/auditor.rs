@@ -351,6 +351,13 @@ impl Auditor {
         assert!(!self.sealed_up.contains(&id), "not taken, or unsent, and sealed all the same");
     }
 
+    /// The last number that a device has sent in its latest session.
+    pub fn last_number_of(&self, device: usize) -> u16 {
+        let sessions = self.sessions.values().flatten().filter(|session| session.device == device);
+        let latest = sessions.max_by_key(|session| session.epoch).unwrap();
+        *latest.sent_at.last_key_value().unwrap().0
+    }
+
     /// Whether a command reached its device.
     pub fn has_reached(&self, command: u64) -> bool {
         self.delivered_down.contains_key(&command)

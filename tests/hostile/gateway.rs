@@ -147,7 +147,7 @@ impl World {
 
     pub fn server_receives(&mut self, from: Address, bytes: Vec<u8>) {
         let Some(gateway) = &mut self.gateway else { return };
-        let before = self.random.chance(150).then(|| gateway.state());
+        let before = (self.network.hostile && self.random.chance(150)).then(|| gateway.state());
         let len = bytes.len();
         match gateway.half.receive(self.now, from, bytes) {
             Received::Rejected { reason, .. } => {
@@ -378,14 +378,12 @@ impl World {
 
     pub fn administrate(&mut self, device: usize) {
         let status = match self.random.below(20) {
-            0 => Status::Revoked,
-            1..8 => Status::Quarantined,
+            // Somebody must be left.
+            0..4 if device == 4 => Status::Revoked,
+            0..8 => Status::Quarantined,
             _ => Status::Active,
         };
-        // Somebody must be left.
-        if status != Status::Revoked || device == 4 {
-            self.set_status(device, status);
-        }
+        self.set_status(device, status);
     }
 
     fn set_status(&mut self, device: usize, status: Status) {

@@ -32,6 +32,8 @@ pub struct Network {
     /// Losses in a thousand; the other faults follow from it.
     pub rate: u64,
     pub hostile: bool,
+    /// No Hello arrives.
+    pub no_hello: bool,
     /// Bytes from and to each bystander.
     bystanders: BTreeMap<Address, (usize, usize)>,
     pub carried: u64,
@@ -46,6 +48,7 @@ impl Network {
             recorded: Vec::new(),
             rate: 100,
             hostile: true,
+            no_hello: false,
             bystanders: BTreeMap::new(),
             carried: 0,
         }
@@ -77,6 +80,9 @@ impl Network {
             let (received, sent) = self.bystanders.entry(datagram.to).or_default();
             *sent += datagram.bytes.len();
             assert!(*sent <= 3 * *received, "P: {sent} bytes to a bystander whose address sent {received}");
+            return;
+        }
+        if self.no_hello && datagram.bytes.len() > 36 && matches!(datagram.bytes[0], 0x40 | 0x44 | 0x48 | 0x4C) {
             return;
         }
         self.recorded.push((now, datagram.clone()));

@@ -24,6 +24,8 @@ pub struct World {
     pub words: std::collections::BTreeMap<u64, moteseal::server::CommandState>,
     /// How many of a thousand steps of the server are its last.
     pub crash_per_mille: u64,
+    /// Of the faults that end sessions, so many in a thousand are left out, so that some sessions live long.
+    mildness: u64,
     pub next_payload: u32,
     pub next_command: u64,
 }
@@ -51,6 +53,7 @@ impl World {
             coverage: Coverage::default(),
             words: std::collections::BTreeMap::new(),
             crash_per_mille: 0,
+            mildness: 0,
             next_payload: 0,
             next_command: 0,
             random,
@@ -78,6 +81,7 @@ impl World {
                 let until = self.now + 1_000;
                 while self.now < until {
                     self.advance();
+                    self.complete_all();
                 }
                 self.power_off(device);
                 self.motes[device].wakes = Millis::MAX;
@@ -87,10 +91,28 @@ impl World {
         self.network.hostile = true;
     }
 
+    /// A device that sends so many payloads in calm weather, and gets as many if it is answered.
+    pub fn talk(&mut self, device: usize, payloads: u32, is_answered: bool) {
+        self.calm();
+        for _ in 0..payloads {
+            self.hand_over(device);
+            if is_answered {
+                self.send_plain(device);
+            }
+            for _ in 0..2 {
+                self.now += 40;
+                while self.network.next().is_some_and(|at| at <= self.now) {
+                    self.carry();
+                }
+            }
+        }
+    }
+
     /// So many steps of the attacker's world.
     pub fn storm(&mut self, steps: u64) {
         self.network.hostile = true;
-        self.crash_per_mille = 10;
+        self.mildness = self.random.pick(&[0, 900, 1_000]);
+        self.crash_per_mille = (1_000 - self.mildness) / 100;
         self.network.rate = self.random.pick(&[10, 100, 300, 600]);
         for _ in 0..steps {
             self.step();
@@ -109,6 +131,7 @@ impl World {
             785..800 => self.send_plain(device),
             800..870 => self.attack(),
             870..965 => self.complete_one(),
+            965.. if self.random.chance(self.mildness) => self.complete_all(),
             965..970 => self.cut_power(device),
             970..974 => self.crash(),
             974..977 => self.move_address(device),
@@ -132,7 +155,8 @@ impl World {
         let gateway = self.gateway.iter().flat_map(|gateway| {
             (0..self.motes.len()).filter_map(|index| Some((gateway.deadline(index)?, Due::Server(index))))
         });
-        let Some((at, due)) = network.into_iter().chain(devices).chain(gateway).min_by_key(|(at, _)| *at) else {
+        let all = network.into_iter().chain(devices).chain(gateway).filter(|(at, _)| *at < Millis::MAX);
+        let Some((at, due)) = all.min_by_key(|(at, _)| *at) else {
             self.now += 1_000;
             return;
         };
