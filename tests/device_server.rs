@@ -194,7 +194,10 @@ fn from_the_first_boot_to_a_command() {
         [Seen::Hello(epoch), Seen::Early("21.5 C"), opened(epoch), Seen::Outcome(Outcome::Acknowledged)]
     );
     // From now on payloads are Data.
-    assert_eq!(site.send(&mut device, "21.6 C"), [Seen::Data("21.6 C"), Seen::Outcome(Outcome::Acknowledged)]);
+    assert_eq!(
+        site.send(&mut device, "21.6 C"),
+        [Seen::Data("21.6 C"), Seen::Outcome(Outcome::Acknowledged)]
+    );
     // A command comes the other way; its acknowledgement ends it.
     let mut command = site.command(1, "open");
     let received = device.receive(site.now, &mut command).unwrap();
@@ -241,7 +244,10 @@ fn a_server_that_crashed_says_reset_and_the_device_is_back() {
         ]
     );
     // Only the application may send it again, as a new payload.
-    assert_eq!(site.send(&mut device, "21.6 C"), [Seen::Data("21.6 C"), Seen::Outcome(Outcome::Acknowledged)]);
+    assert_eq!(
+        site.send(&mut device, "21.6 C"),
+        [Seen::Data("21.6 C"), Seen::Outcome(Outcome::Acknowledged)]
+    );
 }
 
 #[test]
@@ -268,7 +274,10 @@ fn a_restored_backup_takes_every_device_past_the_mark() {
             Seen::Moved { from: 8, excused: true },
         ]
     );
-    assert_eq!(site.send(&mut device, "21.6 C"), [Seen::Data("21.6 C"), Seen::Outcome(Outcome::Acknowledged)]);
+    assert_eq!(
+        site.send(&mut device, "21.6 C"),
+        [Seen::Data("21.6 C"), Seen::Outcome(Outcome::Acknowledged)]
+    );
 }
 
 #[test]
@@ -317,7 +326,10 @@ fn a_rotation_ends_with_the_old_key_erased_on_both_sides() {
     let finished = site.server.finish_rotation(DOOR).unwrap();
     site.administrate(finished);
     assert_eq!((site.record.generation(), site.record.rotation().is_none()), (second, true));
-    assert_eq!(site.send(&mut device, "21.6 C"), [Seen::Data("21.6 C"), Seen::Outcome(Outcome::Acknowledged)]);
+    assert_eq!(
+        site.send(&mut device, "21.6 C"),
+        [Seen::Data("21.6 C"), Seen::Outcome(Outcome::Acknowledged)]
+    );
     // And the next boot finds one key.
     drop(device);
     let mut device = boot(&flash);

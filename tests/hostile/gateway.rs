@@ -8,8 +8,8 @@ use moteseal::error::{CommandError, CommitError, Reject, VerifyError};
 use moteseal::number::{DeviceId, Epoch};
 use moteseal::record::{GatewayId, Record, Status};
 use moteseal::server::{
-    Admin, AnswerKind, Change, Command, CommandId, CommandState, ControlEvent, DataReceived, Durable, FixedTable,
-    Held, Index, Received, RecordChange, Sending, SentMark, Server,
+    Admin, AnswerKind, Change, Command, CommandId, CommandState, ControlEvent, DataReceived, Durable,
+    FixedTable, Held, Index, Received, RecordChange, Sending, SentMark, Server,
 };
 
 use crate::auditor::Down;
@@ -99,14 +99,17 @@ impl World {
         let half = Server::new(table, entropy, GatewayId(0), Timing::DEFAULT, mark).unwrap();
         let (pending, acknowledged, committed) = (Vec::new(), Vec::new(), HashSet::new());
         self.gateway = Some(Gateway { half, pending, acknowledged, silenced, orders: 0, committed });
-        words.into_iter().for_each(|(id, state)| self.word(id, state));
+        for (id, state) in words {
+            self.word(id, state);
+        }
     }
 
     pub fn crash(&mut self) {
         let Some(gateway) = self.gateway.take() else { return };
-        self.coverage.hit(match gateway.pending.is_empty() {
-            true => "server: crash at rest",
-            false => "server: crash with writes under way",
+        self.coverage.hit(if gateway.pending.is_empty() {
+            "server: crash at rest"
+        } else {
+            "server: crash with writes under way"
         });
         drop(gateway);
         self.start_server();
@@ -191,7 +194,18 @@ impl World {
     }
 
     fn server_takes(&mut self, data: DataReceived<Vec<u8>, Address>) {
-        let DataReceived { device_id, index, epoch, number, payload, acknowledged, unknown, control, answer, .. } = data;
+        let DataReceived {
+            device_id,
+            index,
+            epoch,
+            number,
+            payload,
+            acknowledged,
+            unknown,
+            control,
+            answer,
+            ..
+        } = data;
         assert!(data.malformed.is_none(), "a device makes no malformed Data");
         let device = self.auditor.index(device_id);
         assert!(!self.gateway.as_ref().is_some_and(|gateway| gateway.is_silenced(device)), "P7: opened");
@@ -212,7 +226,11 @@ impl World {
         match control {
             Some(ControlEvent::Moved { excused, .. }) => {
                 self.coverage.hit("device: moved told");
-                self.coverage.hit(if excused { "server: moved excused" } else { "server: moved not excused" });
+                self.coverage.hit(if excused {
+                    "server: moved excused"
+                } else {
+                    "server: moved not excused"
+                });
             }
             Some(ControlEvent::Close) | None => {}
             other => panic!("{other:?}"),
@@ -271,16 +289,14 @@ impl World {
                 }
             }
             Pending::DurableHello(held, durable, len) => self.commit(held, durable, len),
-            Pending::Admin(admin, change, order) => {
-                match self.write(change.value(), &order.note) {
-                    Ok(()) => {
-                        self.learn_key(&change.value().record);
-                        self.push(Pending::DurableAdmin(admin, change.committed(), order));
-                    }
-                    Err(Stopped::Conflict) => self.order_again(&order),
-                    Err(stopped) => self.stopped(stopped),
+            Pending::Admin(admin, change, order) => match self.write(change.value(), &order.note) {
+                Ok(()) => {
+                    self.learn_key(&change.value().record);
+                    self.push(Pending::DurableAdmin(admin, change.committed(), order));
                 }
-            }
+                Err(Stopped::Conflict) => self.order_again(&order),
+                Err(stopped) => self.stopped(stopped),
+            },
             Pending::DurableAdmin(admin, durable, order) => self.apply(admin, durable, &order),
             Pending::Command(sending, change) => self.mark_sent(sending, change),
             Pending::DurableCommand(sending, durable) => self.seal(sending, &durable),
@@ -454,7 +470,9 @@ impl World {
         let id = self.motes.get(device).map(|mote| mote.id);
         let commands = self.disk.store.commands.values();
         let queued: Vec<_> = commands
-            .filter(|queued| Some(queued.command.device_id) == id && queued.command.state == CommandState::Queued)
+            .filter(|queued| {
+                Some(queued.command.device_id) == id && queued.command.state == CommandState::Queued
+            })
             .map(|queued| (queued.command, queued.payload.len()))
             .collect();
         for (command, len) in queued {

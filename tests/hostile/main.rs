@@ -21,7 +21,9 @@ use coverage::Coverage;
 use world::World;
 
 fn variable(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name}: not a number: {value}")))
+    std::env::var(name)
+        .ok()
+        .map(|value| value.parse().unwrap_or_else(|_| panic!("{name}: not a number: {value}")))
 }
 
 /// A storm, then calm, four times over. Gives what was hit, and how many datagrams arrived.

@@ -82,7 +82,10 @@ impl Network {
             assert!(*sent <= 3 * *received, "P: {sent} bytes to a bystander whose address sent {received}");
             return;
         }
-        if self.no_hello && datagram.bytes.len() > 36 && matches!(datagram.bytes[0], 0x40 | 0x44 | 0x48 | 0x4C) {
+        if self.no_hello
+            && datagram.bytes.len() > 36
+            && matches!(datagram.bytes[0], 0x40 | 0x44 | 0x48 | 0x4C)
+        {
             return;
         }
         self.recorded.push((now, datagram.clone()));

@@ -213,7 +213,10 @@ impl Journal {
         match note {
             Note::None => {}
             Note::Status(status) => {
-                assert!(entry.status != Status::Revoked || *status == Status::Revoked, "M-5: revoked is final");
+                assert!(
+                    entry.status != Status::Revoked || *status == Status::Revoked,
+                    "M-5: revoked is final"
+                );
                 entry.status = *status;
             }
             Note::Begun => entry.rotation = change.record.rotation().cloned(),
@@ -236,12 +239,10 @@ impl Journal {
 impl Entry {
     /// A record as the journal says it must be.
     fn apply(&self, stored: Option<Record>, id: DeviceId) -> Record {
-        let mut record =
-            stored.unwrap_or_else(|| Record::provisioned(id, self.generation, self.key.clone()));
+        let mut record = stored.unwrap_or_else(|| Record::provisioned(id, self.generation, self.key.clone()));
         while record.generation() < self.generation {
             // Of generations in between no key is kept, and none is needed.
-            let rotation =
-                Rotation { secret: RotationSecret::from_bytes([0; 32]), key: self.key.clone() };
+            let rotation = Rotation { secret: RotationSecret::from_bytes([0; 32]), key: self.key.clone() };
             record = record.with_rotation(rotation).unwrap().with_rotation_finished();
         }
         if let Some(rotation) = &self.rotation {

@@ -1,6 +1,6 @@
 //! One world: devices, a server, a disk, a network, a clock, and the attacker who owns all of them but the keys.
 
-use moteseal::device::Millis;
+use moteseal::device::{Confirm, Millis};
 use moteseal::record::Status;
 
 use crate::auditor::Auditor;
@@ -95,7 +95,7 @@ impl World {
     pub fn talk(&mut self, device: usize, payloads: u32, is_answered: bool) {
         self.calm();
         for _ in 0..payloads {
-            self.hand_over(device);
+            self.hand_over_one(device, Confirm::No, &[]);
             if is_answered {
                 self.send_plain(device);
             }
@@ -244,7 +244,11 @@ impl World {
         let deadline = started + 2 * patience.unwrap() + 200_000;
         let mut speaks = self.now;
         while let Some(unsettled) = self.unsettled() {
-            assert!(self.now < deadline, "P5: {unsettled} {} s after the attacker stopped", (self.now - started) / 1_000);
+            assert!(
+                self.now < deadline,
+                "P5: {unsettled} {} s after the attacker stopped",
+                (self.now - started) / 1_000
+            );
             if self.now >= speaks {
                 speaks = self.now + 20_000;
                 (0..self.motes.len()).for_each(|device| self.hand_over(device));
