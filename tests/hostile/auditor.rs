@@ -27,7 +27,7 @@ pub enum Way {
 }
 
 #[derive(Debug)]
-struct Keys {
+struct Owner {
     id: DeviceId,
     keys: Vec<(Generation, DeviceKey)>,
     /// Generations below this one are erased for good.
@@ -67,7 +67,7 @@ pub struct Seen {
 
 #[derive(Debug, Default)]
 pub struct Auditor {
-    devices: Vec<Keys>,
+    devices: Vec<Owner>,
     hellos: HashMap<Echo, Vec<Hello>>,
     sessions: HashMap<ConnectionId, Vec<Session>>,
     sealings: Sealings,
@@ -90,7 +90,7 @@ pub struct Auditor {
 impl Auditor {
     pub fn provision(&mut self, mote: &Mote, key: DeviceKey) {
         let keys = vec![(Generation::FIRST, key)];
-        self.devices.push(Keys { id: mote.id, keys, oldest: Generation::FIRST });
+        self.devices.push(Owner { id: mote.id, keys, oldest: Generation::FIRST });
     }
 
     pub fn index(&self, id: DeviceId) -> usize {
@@ -158,15 +158,15 @@ impl Auditor {
         let Unverified { header, sealed } = Unverified::parse(&mut bytes).unwrap();
         match header {
             Header::Welcome(welcome) => self.open_welcome(&welcome, &sealed),
-            Header::Floor(floor) => self.open_floor(&floor, &sealed),
+            Header::Floor(floor) => self.open_floor(floor, &sealed),
             Header::Data(data) => self.open_data(0, Way::Down, None, &data, &sealed),
-            Header::Reset(reset) => self.open_reset(&reset, &sealed),
+            Header::Reset(reset) => self.open_reset(reset, &sealed),
             Header::Hello(_) => panic!("a server sends a Hello"),
         }
     }
 
     fn open_hello(&mut self, device: usize, hello: &wire::Hello, sealed: &Sealed<'_>) -> Option<Seen> {
-        let Keys { id, keys, .. } = &self.devices[device];
+        let Owner { id, keys, .. } = &self.devices[device];
         assert_eq!(*id, hello.device_id, "a Hello in another's name");
         let nonce = || Nonce::hello(hello.epoch, hello.salt);
         let (generation, key, plaintext) = keys.iter().rev().find_map(|(generation, key)| {
@@ -204,7 +204,7 @@ impl Auditor {
         Some(Seen { device, generation, epoch: None, payload_len: 0 })
     }
 
-    fn open_floor(&mut self, floor: &wire::Floor, sealed: &Sealed<'_>) -> Option<Seen> {
+    fn open_floor(&mut self, floor: wire::Floor, sealed: &Sealed<'_>) -> Option<Seen> {
         let (device, generation, key, nonce) =
             self.hellos.get(&floor.echo)?.iter().rev().find_map(|hello| {
                 let id = self.devices[hello.device].id;
@@ -217,7 +217,7 @@ impl Auditor {
         Some(Seen { device, generation, epoch: None, payload_len: 0 })
     }
 
-    fn open_reset(&mut self, reset: &wire::Reset, sealed: &Sealed<'_>) -> Option<Seen> {
+    fn open_reset(&mut self, reset: wire::Reset, sealed: &Sealed<'_>) -> Option<Seen> {
         let number = match reset.seq {
             Seq::One(low) => SequenceNumber::new(low.into()),
             Seq::Two(number) => number,
@@ -350,7 +350,7 @@ impl Auditor {
     pub fn outcome(&self, id: u32, outcome: Outcome) {
         match outcome {
             Outcome::Acknowledged => {
-                assert!(self.delivered_up.contains(&id), "acknowledged, and not delivered")
+                assert!(self.delivered_up.contains(&id), "acknowledged, and not delivered");
             }
             Outcome::Unknown => assert!(self.sealed_up.contains(&id), "unknown, and never sealed"),
             Outcome::Unsent => self.never_sealed(id),

@@ -106,6 +106,7 @@ impl Coverage {
     }
 
     pub fn report(&self) -> String {
-        self.0.iter().map(|(what, count)| format!("{count:>10}  {what}\n")).collect()
+        let lines: Vec<_> = self.0.iter().map(|(what, count)| format!("{count:>10}  {what}")).collect();
+        lines.join("\n")
     }
 }

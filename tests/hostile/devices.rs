@@ -96,16 +96,17 @@ impl World {
         }
     }
 
-    fn new_payload(&mut self) -> (u32, Vec<u8>) {
-        self.next_payload += 1;
+    /// The application hands a payload over, whatever it is.
+    pub fn hand_over(&mut self, device: usize) {
         let len = self.random.pick(&[0, 1, 12, 40, Half::PAYLOAD_MAX - 4]);
-        (self.next_payload, up_payload(self.next_payload, &self.random.bytes(len)))
+        let confirm = if self.random.chance(500) { Confirm::Yes } else { Confirm::No };
+        let padding = self.random.bytes(len);
+        self.hand_over_one(device, confirm, &padding);
     }
 
-    /// The application hands a payload over.
-    pub fn hand_over(&mut self, device: usize) {
-        let (id, payload) = self.new_payload();
-        let confirm = if self.random.chance(500) { Confirm::Yes } else { Confirm::No };
+    pub fn hand_over_one(&mut self, device: usize, confirm: Confirm, padding: &[u8]) {
+        self.next_payload += 1;
+        let (id, payload) = (self.next_payload, up_payload(self.next_payload, padding));
         let before = self.motes[device].wear();
         let mote = &mut self.motes[device];
         let Some(half) = &mut mote.half else { return };
@@ -123,7 +124,9 @@ impl World {
                     let other = mote.open.insert(ticket.number(), (ticket, id));
                     assert!(other.is_none(), "one ticket for two payloads");
                 }
-                datagram.into_iter().for_each(|datagram| self.device_sends(device, datagram));
+                if let Some(datagram) = datagram {
+                    self.device_sends(device, datagram);
+                }
             }
             Err(SendError::Busy | SendError::Hello(_)) => self.auditor.never_sealed(id),
             Err(error) => panic!("{error}"),
@@ -157,7 +160,9 @@ impl World {
         let closed = half.close(self.now, &mut out).unwrap();
         let (datagram, settled) = (closed.datagram.map(<[u8]>::to_vec), closed.settled.to_vec());
         self.coverage.hit("device: closed");
-        datagram.into_iter().for_each(|datagram| self.device_sends(device, datagram));
+        if let Some(datagram) = datagram {
+            self.device_sends(device, datagram);
+        }
         self.settle(device, &settled, false);
         assert!(self.motes[device].open.is_empty(), "closed, and a word is missing");
     }
@@ -303,9 +308,10 @@ impl World {
             Event::Stale { moved, .. } => {
                 mote.untrusted = false;
                 self.coverage.hit("device: stale hello");
-                self.coverage.hit(match moved {
-                    true => "device: floor passed with a write",
-                    false => "device: floor passed without a write",
+                self.coverage.hit(if moved {
+                    "device: floor passed with a write"
+                } else {
+                    "device: floor passed without a write"
                 });
                 self.count_round_trip(device, in_calm);
             }

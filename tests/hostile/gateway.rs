@@ -4,27 +4,26 @@
 use std::collections::{BTreeMap, HashSet};
 
 use moteseal::delivery::{Millis, Timing};
-use moteseal::error::{CommandError, CommitError, Reject, VerifyError};
+use moteseal::error::{CommitError, Reject, VerifyError};
 use moteseal::number::{DeviceId, Epoch};
 use moteseal::record::{GatewayId, Record, Status};
 use moteseal::server::{
-    Admin, AnswerKind, Change, Command, CommandId, CommandState, ControlEvent, DataReceived, Durable,
-    FixedTable, Held, Index, Received, RecordChange, Sending, SentMark, Server,
+    Admin, AnswerKind, Change, CommandId, CommandState, ControlEvent, DataReceived, Durable, FixedTable,
+    Held, Index, Received, RecordChange, Sending, SentMark, Server,
 };
 
-use crate::auditor::Down;
 use crate::network::{Address, Datagram, SERVER};
 use crate::random::Random;
-use crate::store::{Note, Stopped};
+use crate::store::{Note, Started, Stopped};
 use crate::world::World;
 
 type Half = Server<FixedTable<Address, 40, 160>, Random>;
 
 pub struct Gateway {
-    half: Half,
-    pending: Vec<Pending>,
+    pub half: Half,
+    pub pending: Vec<Pending>,
     /// Acknowledged, and not yet written down (M-109).
-    acknowledged: Vec<CommandId>,
+    pub acknowledged: Vec<CommandId>,
     /// Devices that must be silent, and the order that said so last.
     silenced: BTreeMap<usize, u64>,
     orders: u64,
@@ -33,8 +32,7 @@ pub struct Gateway {
 }
 
 /// Something that waits for the disk, or for what follows once it is there.
-#[expect(clippy::large_enum_variant, reason = "a test")]
-enum Pending {
+pub enum Pending {
     Hello(Held<Vec<u8>, Address>, Change<RecordChange>, usize),
     DurableHello(Held<Vec<u8>, Address>, Durable<RecordChange>, usize),
     Admin(Admin, Change<RecordChange>, Order),
@@ -45,7 +43,7 @@ enum Pending {
 
 /// An administrative order.
 #[derive(Clone, Debug)]
-struct Order {
+pub struct Order {
     device: usize,
     number: u64,
     note: Note,
@@ -83,7 +81,7 @@ impl World {
                 break started;
             }
         };
-        let (records, mark, words) = started;
+        let Started { records, mark, words } = started;
         let mut table = FixedTable::new();
         let mut silenced = BTreeMap::new();
         for record in records {
@@ -99,21 +97,24 @@ impl World {
         let half = Server::new(table, entropy, GatewayId(0), Timing::DEFAULT, mark).unwrap();
         let (pending, acknowledged, committed) = (Vec::new(), Vec::new(), HashSet::new());
         self.gateway = Some(Gateway { half, pending, acknowledged, silenced, orders: 0, committed });
-        words.into_iter().for_each(|(id, state)| self.word(id, state));
+        for (id, state) in words {
+            self.word(id, state);
+        }
     }
 
     pub fn crash(&mut self) {
         let Some(gateway) = self.gateway.take() else { return };
-        self.coverage.hit(match gateway.pending.is_empty() {
-            true => "server: crash at rest",
-            false => "server: crash with writes under way",
+        self.coverage.hit(if gateway.pending.is_empty() {
+            "server: crash at rest"
+        } else {
+            "server: crash with writes under way"
         });
         drop(gateway);
         self.start_server();
     }
 
     /// Whether the server crashes here; then it has started again already.
-    fn crashes(&mut self, where_: &'static str) -> bool {
+    pub fn crashes(&mut self, where_: &'static str) -> bool {
         let crashes = self.random.chance(self.crash_per_mille);
         if crashes {
             self.coverage.hit(where_);
@@ -154,15 +155,13 @@ impl World {
                 self.coverage.hit("server: rejected");
                 let malformed = matches!(reason, Reject::Verify(VerifyError::Malformed(_)));
                 assert!(!malformed && !matches!(reason, Reject::Entropy(_)), "{reason}");
-                if reason != Reject::AnswerLimited && before.is_some_and(|before| before != gateway.state()) {
-                    panic!("P6: {reason} has changed something");
-                }
+                let same = before.is_none_or(|before| before == gateway.state());
+                assert!(same || reason == Reject::AnswerLimited, "P6: {reason} has changed something");
             }
             Received::Answered { kind, answer, to, .. } => {
                 let stateless = matches!(kind, AnswerKind::Welcome | AnswerKind::Floor);
-                if stateless && before.is_some_and(|before| before != gateway.state()) {
-                    panic!("P6: {kind:?} has changed something");
-                }
+                let same = before.is_none_or(|before| before == gateway.state());
+                assert!(same || !stateless, "P6: {kind:?} has changed something");
                 let long = answer.as_bytes().len() > len && kind != AnswerKind::Acknowledgement;
                 assert!(!long, "M-19: {kind:?} is longer than its question");
                 self.coverage.hit(match kind {
@@ -177,10 +176,8 @@ impl World {
                 let name = (held.device_id(), held.epoch());
                 assert!(!gateway.committed.contains(&name), "P6: a replay asks for a write");
                 let candidate = change.value().record.candidate();
-                self.coverage.hit(match candidate.is_some_and(|entry| entry.epoch == held.epoch()) {
-                    true => "server: newest hello",
-                    false => "server: late hello",
-                });
+                let is_newest = candidate.is_some_and(|entry| entry.epoch == held.epoch());
+                self.coverage.hit(if is_newest { "server: newest hello" } else { "server: late hello" });
                 if candidate.is_some_and(|entry| entry.cid.as_bytes().len() > 1) {
                     self.coverage.hit("server: long connection ids");
                 }
@@ -254,7 +251,7 @@ impl World {
         panic!("a server that does not stop speaking");
     }
 
-    fn server_sends(&mut self, to: Address, bytes: Vec<u8>) {
+    pub fn server_sends(&mut self, to: Address, bytes: Vec<u8>) {
         let seen = self.auditor.left_server(&bytes);
         let silenced = self.gateway.as_ref().is_some_and(|gateway| gateway.is_silenced(seen.device));
         assert!(!silenced, "P7: sent to a device out of service");
@@ -307,7 +304,7 @@ impl World {
         self.write_acknowledged();
     }
 
-    fn push(&mut self, pending: Pending) {
+    pub fn push(&mut self, pending: Pending) {
         self.gateway.as_mut().unwrap().pending.push(pending);
     }
 
@@ -425,7 +422,7 @@ impl World {
         gateway.pending.push(Pending::Admin(admin, change, order));
     }
 
-    fn finish_rotation(&mut self, index: Index) {
+    pub fn finish_rotation(&mut self, index: Index) {
         let gateway = self.gateway.as_mut().unwrap();
         if gateway.half.rotation_to_finish(index).is_none() {
             return;
@@ -435,134 +432,5 @@ impl World {
         let device = usize::try_from(index.0).unwrap();
         let order = Order { device, number: gateway.orders, note: Note::Finished };
         gateway.pending.push(Pending::Admin(admin, change, order));
-    }
-
-    /// The application queues a command.
-    pub fn order(&mut self, device: usize) {
-        self.next_command += 1;
-        let down = Down { id: self.next_command, idempotent: self.random.chance(400) };
-        let len = self.random.pick(&[0, 3, 40, 90]);
-        let payload = down.write(&self.random.bytes(len));
-        let expires = self.random.chance(300).then(|| self.now + self.random.pick(&[1_000, 30_000, 600_000]));
-        let id = CommandId(down.id);
-        let (device_id, idempotent) = (self.motes[device].id, down.idempotent);
-        let command = Command { id, device_id, idempotent, expires, state: CommandState::Queued };
-        self.disk.enqueue(command, payload);
-        self.pump(device);
-    }
-
-    pub fn send_plain(&mut self, device: usize) {
-        let Some(gateway) = &mut self.gateway else { return };
-        self.next_command += 1;
-        let payload = Down { id: self.next_command, idempotent: false }.write(&[]);
-        let mut out = [0; 128];
-        let sent = gateway.half.send_plain(self.motes[device].id, &payload, &mut out);
-        let Ok((bytes, to)) = sent.map(|(bytes, to)| (bytes.to_vec(), to)) else { return };
-        self.coverage.hit("server: plain data");
-        self.server_sends(to, bytes);
-    }
-
-    /// Offers the oldest queued command of a device to its session.
-    fn pump(&mut self, device: usize) {
-        let id = self.motes.get(device).map(|mote| mote.id);
-        let commands = self.disk.store.commands.values();
-        let queued: Vec<_> = commands
-            .filter(|queued| {
-                Some(queued.command.device_id) == id && queued.command.state == CommandState::Queued
-            })
-            .map(|queued| (queued.command, queued.payload.len()))
-            .collect();
-        for (command, len) in queued {
-            if command.is_expired(self.now) {
-                self.change(command.id, |command| Command { state: CommandState::Expired, ..command });
-                continue;
-            }
-            let Some(gateway) = &mut self.gateway else { return };
-            match gateway.half.begin_command(command.device_id, command.id, len) {
-                Ok((sending, change)) => gateway.pending.push(Pending::Command(sending, change)),
-                Err(CommandError::Busy | CommandError::NoSession | CommandError::NotActive) => return,
-                Err(error) => panic!("{error}"),
-            }
-        }
-    }
-
-    fn mark_sent(&mut self, sending: Sending, change: Change<SentMark>) {
-        let SentMark { command, gateway, epoch } = *change.value();
-        let Some(queued) = self.disk.store.commands.get(&command.0) else { panic!("a command is gone") };
-        match queued.command.sent(self.now, gateway, epoch) {
-            Ok(_) if self.crashes("server: crash before the write") => {}
-            Ok(sent) => {
-                self.disk.update(command, |_| sent);
-                if !self.crashes("server: crash after the write") {
-                    self.push(Pending::DurableCommand(sending, change.committed()));
-                }
-            }
-            Err(error) => {
-                self.gateway.as_mut().unwrap().half.give_up(&sending);
-                if error == CommandError::Expired {
-                    self.change(command, |command| Command { state: CommandState::Expired, ..command });
-                }
-            }
-        }
-    }
-
-    fn seal(&mut self, sending: Sending, durable: &Durable<SentMark>) {
-        let (command, device) = (sending.command(), usize::try_from(sending.index().0).unwrap());
-        let payload = self.disk.store.commands[&command.0].payload.clone();
-        let gateway = self.gateway.as_mut().unwrap();
-        let sealed = gateway.half.seal_command(self.now, sending, durable, &payload);
-        match sealed.map(|transmit| transmit.map(|transmit| (transmit.to, transmit.datagram.to_vec()))) {
-            Ok(Some((to, bytes))) => self.server_sends(to, bytes),
-            Ok(None) => {}
-            Err(CommandError::NoSession | CommandError::NotActive) => {
-                self.coverage.hit("command: never sealed");
-                self.disk.update(command, Command::never_sealed);
-                self.pump(device);
-            }
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    /// Writes down what was acknowledged since the last write.
-    fn write_acknowledged(&mut self) {
-        let Some(gateway) = &mut self.gateway else { return };
-        for id in std::mem::take(&mut gateway.acknowledged) {
-            self.change(id, Command::acknowledged);
-        }
-    }
-
-    /// A session has ended without a word on this command.
-    fn end(&mut self, unknown: Option<CommandId>) {
-        let now = self.now;
-        if let Some(id) = unknown {
-            self.change(id, |command| command.unknown(now));
-        }
-    }
-
-    fn change(&mut self, id: CommandId, change: impl FnOnce(Command) -> Command) {
-        if let Some(state) = self.disk.update(id, change) {
-            self.word(id, state);
-        }
-    }
-
-    /// The application learns what became of a command: one word each.
-    fn word(&mut self, id: CommandId, state: CommandState) {
-        self.coverage.hit(match state {
-            CommandState::Acknowledged => "command: acknowledged",
-            CommandState::Unknown => "command: unknown",
-            CommandState::Expired => "command: expired",
-            _ => return self.coverage.hit("command: back in the queue"),
-        });
-        let before = self.words.insert(id.0, state);
-        assert!(before.is_none(), "a second word for one command: {before:?}, {state:?}");
-    }
-
-    pub fn unfinished_command(&self, id: DeviceId) -> Option<Command> {
-        let mut commands = self.disk.store.commands.values().map(|queued| queued.command);
-        commands.find(|command| {
-            let open = matches!(command.state, CommandState::Queued | CommandState::Sent { .. });
-            assert!(open || self.words.get(&command.id.0) == Some(&command.state), "no word, or another");
-            command.device_id == id && open
-        })
     }
 }

@@ -53,7 +53,7 @@ impl Random {
 
 impl Entropy for Random {
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> {
-        bytes.iter_mut().for_each(|byte| *byte = self.byte());
+        bytes.fill_with(|| self.byte());
         Ok(())
     }
 }

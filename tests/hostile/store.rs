@@ -62,14 +62,21 @@ pub enum Stopped {
     Crash { written: bool },
 }
 
+/// What a server starts with.
+#[derive(Debug)]
+pub struct Started {
+    pub records: Vec<Record>,
+    pub mark: u32,
+    /// Commands that were under way, and what became of them.
+    pub words: Vec<(CommandId, CommandState)>,
+}
+
 /// The disk of a gateway.
 #[derive(Debug, Default)]
 pub struct Disk {
     pub store: Store,
     journal: Journal,
     backups: Vec<Store>,
-    /// Durable writes of records, and of commands.
-    pub writes: (u64, u64),
 }
 
 impl Disk {
@@ -105,7 +112,6 @@ impl Disk {
             return Err(Stopped::Crash { written: false });
         }
         self.journal.written_since = true;
-        self.writes.0 += 1;
         self.store.records.insert(id, change.record.encode().expose().to_vec());
         if random.chance(crash_per_mille) {
             coverage.hit("server: crash after the write");
@@ -115,7 +121,6 @@ impl Disk {
     }
 
     pub fn enqueue(&mut self, command: Command, payload: Vec<u8>) {
-        self.writes.1 += 1;
         self.store.commands.insert(command.id.0, Queued { command, payload });
     }
 
@@ -124,7 +129,6 @@ impl Disk {
         let queued = self.store.commands.get_mut(&id.0)?;
         let before = queued.command.state;
         queued.command = change(queued.command);
-        self.writes.1 += 1;
         (queued.command.state != before).then_some(queued.command.state)
     }
 
@@ -152,14 +156,14 @@ impl Disk {
     }
 
     /// What a start does before anything else: the journal is applied, a raise is finished (M-83), and what was sent
-    /// is unknown. Gives the records, the mark, and the commands whose word this is; nothing if it crashed.
+    /// is unknown. Gives nothing if it crashed on the way.
     pub fn start(
         &mut self,
         now: Millis,
         random: &mut Random,
         crash_per_mille: u64,
         coverage: &mut Coverage,
-    ) -> Option<(Vec<Record>, u32, Vec<(CommandId, CommandState)>)> {
+    ) -> Option<Started> {
         let raises = self.store.mark != self.journal.mark;
         let mut records = Vec::new();
         for (id, entry) in &self.journal.devices {
@@ -176,7 +180,7 @@ impl Disk {
         }
         let words = self.end_commands(now, raises);
         self.store.mark = self.journal.mark;
-        Some((records, self.journal.mark, words))
+        Some(Started { records, mark: self.journal.mark, words })
     }
 
     /// Counters are gone, so what was sent is unknown; after a raise, what is queued too (M-82).

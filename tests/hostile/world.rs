@@ -1,6 +1,6 @@
 //! One world: devices, a server, a disk, a network, a clock, and the attacker who owns all of them but the keys.
 
-use moteseal::device::Millis;
+use moteseal::device::{Confirm, Millis};
 use moteseal::record::Status;
 
 use crate::auditor::Auditor;
@@ -95,7 +95,7 @@ impl World {
     pub fn talk(&mut self, device: usize, payloads: u32, is_answered: bool) {
         self.calm();
         for _ in 0..payloads {
-            self.hand_over(device);
+            self.hand_over_one(device, Confirm::No, &[]);
             if is_answered {
                 self.send_plain(device);
             }
