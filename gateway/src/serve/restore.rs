@@ -50,6 +50,7 @@ fn restore_locked(paths: &Paths, from: &Path, draft: &Path, confirms_raise: bool
     // What the store in place still knows makes the mark higher; where it is damaged, the journal's notes do.
     let current = Store::look_at(&paths.store).map(|contents| contents.records).unwrap_or_default();
     recovery::raise(&mut journal, paths, backup.records.iter().chain(&current), confirms_raise)?;
+    Store::adopt(draft)?;
     put_in_place(draft, &paths.store).map_err(|error| FileError::new(&paths.store, error))?;
     // The start finds the store's mark behind the journal's, and raises every record.
     recovery::open(paths, confirms_raise).map(|_| ())
