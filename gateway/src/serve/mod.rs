@@ -79,7 +79,9 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode, String> {
     let ansi = io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_max_level(args.log).with_ansi(ansi).with_writer(io::stderr).init();
+    // A log that cannot be written, to a file on a full disk for instance, must not stop the gateway.
+    let log = tracing_subscriber::fmt().with_max_level(args.log).with_ansi(ansi).with_writer(io::stderr);
+    log.log_internal_errors(false).init();
     let devices = args.registry.as_deref().map(|path| registry::read(path).map(|devices| (path, devices)));
     let devices = devices.transpose()?;
     let rotation_keys = args.rotation_keys.as_deref().map(registry::read_rotation_keys).transpose()?;

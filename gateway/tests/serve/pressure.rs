@@ -19,7 +19,9 @@ fn limit_files(gateway: &Gateway, len: Option<u64>) {
 fn start_limited(site: &Site) -> Gateway {
     let serve = site.serve_command();
     let mut command = Command::new("sh");
-    command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).arg(serve.get_program()).args(serve.get_args());
+    // The log is a file on that disk too.
+    command.args(["-c", "trap '' XFSZ; exec \"$@\" 2> \"$0\""]).arg(site.store().with_file_name("log"));
+    command.arg(serve.get_program()).args(serve.get_args());
     Gateway::start(command)
 }
 
