@@ -21,7 +21,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal as _, Stdout};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Sender, SyncSender};
@@ -178,14 +178,17 @@ fn take_up(
     Ok(queue)
 }
 
+/// The first signal stops the gateway in order; the second one at once, as a crash would: where nobody reads stdout,
+/// the first is never looked at.
 fn stop_on_signals(inputs: SyncSender<Input>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     thread::spawn(move || {
-        for _ in signals.forever() {
-            if inputs.send(Input::Stop).is_err() {
-                return;
-            }
-        }
+        let mut signals = signals.forever();
+        signals.next();
+        thread::spawn(move || inputs.send(Input::Stop));
+        signals.next();
+        tracing::error!("a second signal: stopped without waiting for what is under way");
+        process::exit(1);
     });
     Ok(())
 }

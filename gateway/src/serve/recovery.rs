@@ -423,6 +423,23 @@ mod tests {
     }
 
     #[test]
+    fn m_78_a_restore_sees_by_the_store_in_place_that_the_journal_was_rolled_back() {
+        with_journal(&[Entry::Written], |journal, paths| {
+            drop(journal);
+            drop(open(paths, false).unwrap());
+            let (backup, old) = (paths.directory.join("backup"), fs::read(&paths.journal).unwrap());
+            Store::open(&paths.store).unwrap().snapshot().unwrap().save(&backup).unwrap();
+            // A device is revoked, and then the journal forgets it.
+            Journal::open(&paths.journal).unwrap().append(&[Entry::Status(id(1), Status::Revoked)]).unwrap();
+            drop(open(paths, false).unwrap());
+            fs::write(&paths.journal, &old).unwrap();
+            let error = super::super::restore::restore(paths, &backup, false).unwrap_err().to_string();
+            assert!(error.contains("rolled back"), "{error}");
+            assert!(fs::read(&paths.journal).unwrap() == old);
+        });
+    }
+
+    #[test]
     fn m_126_a_start_that_needs_a_raise_is_refused_at_the_highest_mark() {
         with_journal(&[Entry::Mark(MARK_MAX), Entry::Written], |_, paths| {
             let error = open(paths, true).unwrap_err().to_string();
