@@ -1,5 +1,5 @@
 //! The single seam to the cipher: seal, open, the nonces, the usage limit. Nothing else in the crate names a
-//! cipher. ChaCha20-Poly1305 (RFC 8439), interface of RFC 5116. SPEC sections 3 and 4.
+//! cipher. ChaCha20-Poly1305 (RFC 8439), interface of RFC 5116. SPEC sections 3.4, 5.4 and 5.5.
 
 use crate::error::Inauthentic;
 use crate::keys::AeadKey;

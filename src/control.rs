@@ -1,4 +1,4 @@
-//! Control messages: what a Data with K carries. SPEC section 8.
+//! Control messages: what a Data with K carries. SPEC section 10.
 //!
 //! ```text
 //! rotate  01 | generation 1 | secret 32     server -> device

@@ -1,5 +1,5 @@
 //! Every error of the crate and nothing else: small `Copy` enums, one for each verb, kept apart by whose fault
-//! it is. SPEC section 3 and the sections that each error names.
+//! it is. The SPEC sections are those that each error names.
 
 use core::fmt;
 
@@ -115,7 +115,7 @@ impl fmt::Display for Inauthentic {
 impl core::error::Error for Inauthentic {}
 
 error! {
-    /// Why bytes are not a datagram of version 1: the sender's fault, drop them (SPEC section 3).
+    /// Why bytes are not a datagram of version 1: the sender's fault, drop them (SPEC section 4.1).
     ParseError {
         Length => "shorter or longer than a datagram of its type can be",
         Version => "not version 1",
@@ -125,7 +125,7 @@ error! {
 }
 
 error! {
-    /// Why a sequence number cannot be delivered (SPEC section 6).
+    /// Why a sequence number cannot be delivered (SPEC section 7.4).
     NotFresh {
         Repeat => "this number has been seen",
         TooOld => "this number lies left of the replay window",
@@ -134,7 +134,7 @@ error! {
 
 error! {
     /// Why a datagram that is authentic makes no sense: a fault in the peer's code. Its number is used up,
-    /// nothing of it is delivered or acknowledged (SPEC section 7).
+    /// nothing of it is delivered or acknowledged (SPEC section 9.7).
     Malformed {
         ShortAck => "the acknowledgement block is cut short",
         AckOfUnsent => "it acknowledges a number that was never sent",
@@ -155,7 +155,7 @@ error! {
 }
 
 error! {
-    /// Why a Reset does not end the session (SPEC section 5).
+    /// Why a Reset does not end the session (SPEC section 6.6).
     ResetError {
         NeverSent => "it answers a number that was never sent",
         Acknowledged => "it answers a number that is acknowledged",
@@ -163,7 +163,7 @@ error! {
     }
 }
 
-/// Why a Data is not delivered (SPEC sections 3, 6 and 7).
+/// Why a Data is not delivered (SPEC sections 7.4 and 9.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum VerifyError {
@@ -191,7 +191,7 @@ impl fmt::Display for VerifyError {
 impl core::error::Error for VerifyError {}
 
 error! {
-    /// Why bytes are not a record, or a record cannot be changed so (SPEC section 7).
+    /// Why bytes are not a record, or a record cannot be changed so (SPEC sections 3.2 and 10.2).
     RecordError {
         Length => "the record is shorter or longer than a record is",
         Version => "the record was written by another version",
@@ -231,7 +231,7 @@ error! {
     }
 }
 
-/// Why an administrative change cannot be made (SPEC sections 7 and 10).
+/// Why an administrative change cannot be made (SPEC sections 3.2 and 10.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AdminError {

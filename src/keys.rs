@@ -1,5 +1,5 @@
 //! The key schedule: HKDF-SHA-256 (RFC 5869) and every label of the protocol, in one table. Secrets are
-//! newtypes that are wiped when dropped and that no formatter shows. SPEC section 4.
+//! newtypes that are wiped when dropped and that no formatter shows. SPEC sections 3.3 and 5.
 //!
 //! ```text
 //! fleet key, rotation root          (offline, optional)

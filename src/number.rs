@@ -1,5 +1,5 @@
 //! The numbers that the protocol counts and names with: device ids, generations, epochs, sequence numbers,
-//! connection ids, and the salts. Newtypes with their limits built in; no cryptography. SPEC sections 2 and 3.
+//! connection ids, and the salts. Newtypes with their limits built in; no cryptography. SPEC sections 3.1 and 4.7 to 4.10.
 
 use core::fmt;
 use core::num::NonZeroU8;
@@ -165,7 +165,7 @@ impl SequenceNumber {
     pub const FIRST: Self = Self(0);
     /// The last number of each direction.
     pub const LAST: Self = Self(u16::MAX);
-    /// From this number on, sent or verified, the device opens a new session (SPEC section 5).
+    /// From this number on, sent or verified, the device opens a new session (M-49).
     pub const RENEWAL: Self = Self(0xFF00);
 
     /// The sequence number `value`.

@@ -1,6 +1,6 @@
 //! What a server must remember of one device, durably: keys, status, the newest epochs, two sessions' entries.
 //! It knows how a record looks as bytes and how it is raised after a restore; not where it lies.
-//! SPEC sections 3, 7.2 and 7.7.
+//! SPEC sections 3.2, 7.2 and 7.7.
 
 use subtle::ConstantTimeEq;
 

@@ -1,5 +1,5 @@
 //! What has been seen: windows over sequence numbers and over epochs, in two steps. A check hands out a slot,
-//! and only the slot, once the tag is good, commits: a forgery cannot move a window. SPEC sections 3 and 6.
+//! and only the slot, once the tag is good, commits: a forgery cannot move a window. SPEC sections 4.11, 7.2 and 7.4.
 //!
 //! ```text
 //! seen   ...0 1 1 0 1 1|   bit 0 is the highest number, bit i the number i below it
@@ -93,7 +93,7 @@ impl ReplayWindow {
     }
 
     /// The facts to send when `answering` that number, or unasked: the highest acknowledgeable number, or the
-    /// one answered where that is more than eight behind (SPEC section 3). A repeat is answered with itself.
+    /// one answered where that is more than eight behind (M-15). A repeat is answered with itself.
     pub fn ack_block(&self, answering: Option<Answering>) -> Option<AckBlock> {
         let newest = self.below_highest(self.acknowledgeable.trailing_zeros())?;
         let number = match answering {

@@ -1,5 +1,5 @@
 //! One established session, in either role: protect and verify Data, judge a Reset. It knows numbers and
-//! windows, not time. SPEC sections 3, 4 and 7.
+//! windows, not time. SPEC sections 4.5, 4.6, 5.4, 6.6, 7.6 and 9.7.
 //!
 //! ```text
 //! protect   payload -> [ack block] || payload -> seal -> Data       takes a number, for good
@@ -436,6 +436,25 @@ mod tests {
         assert_eq!(verify(&mut device, &mut genuine), Ok(()));
         assert_eq!(verify(&mut device, &mut genuine), Err(VerifyError::Replayed));
         assert_eq!(device.forgeries, 2);
+    }
+
+    /// M-113: what may yet prove to be malformed acknowledges nothing.
+    #[test]
+    fn the_block_of_a_rotate_counts_once_it_is_accepted() {
+        let (mut device, mut server) = pair();
+        let mut own = protect(&mut device);
+        verify(&mut server, &mut own).unwrap();
+        let secret = crate::keys::RotationSecret::from_bytes([7; 32]);
+        let rotate = Control::Rotate { generation: crate::number::Generation::FIRST, secret }.encode();
+        let ack = server.ack_block(None);
+        let outgoing = Outgoing { payload: rotate.as_bytes(), ack, confirm: true, control: true };
+        let mut datagram = [0; 57];
+        assert_eq!(server.protect(outgoing, &mut datagram).unwrap().len, 57);
+        verify(&mut device, &mut datagram).unwrap();
+        assert_eq!((device.acknowledged().highest(), device.ack_block(None)), (None, None));
+        device.accept(SequenceNumber::FIRST, ack);
+        assert_eq!(device.acknowledged().highest(), Some(SequenceNumber::FIRST));
+        assert!(device.ack_block(None).is_some());
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Bytes to and from the four datagrams. It has never heard of keys: what it reads is [`Unverified`].
-//! SPEC section 3.
+//! SPEC section 4.
 //!
 //! ```text
 //! Hello    flags 1 | device id 8 | epoch 6 | salt 6 | ciphertext n | tag 16
@@ -121,7 +121,7 @@ pub enum Seq {
 }
 
 impl Seq {
-    /// The number that this stands for, when `highest` is the reference (SPEC section 3).
+    /// The number that this stands for, when `highest` is the reference (SPEC section 4.10).
     pub fn rebuild(self, highest: Option<SequenceNumber>) -> SequenceNumber {
         match self {
             Self::One(low) => SequenceNumber::rebuild(low, highest),
@@ -193,7 +193,7 @@ impl<'d> Unverified<'d> {
     /// Reads a datagram. Nothing is copied, and no byte is changed.
     ///
     /// # Errors
-    /// [`ParseError`] for whatever is not a datagram of version 1 (SPEC section 3).
+    /// [`ParseError`] for whatever is not a datagram of version 1 (SPEC section 4.1).
     #[inline]
     pub fn parse(datagram: &'d mut [u8]) -> Result<Self, ParseError> {
         let (header, header_len, aad_len) = parse_header(datagram)?;

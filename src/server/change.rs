@@ -66,6 +66,7 @@
 //! # }
 //! ```
 
+use core::fmt;
 use core::ops::Range;
 
 use crate::record::Record;
@@ -132,10 +133,15 @@ pub struct RecordChange {
 }
 
 /// A payload that may be delivered: its place in the caller's own buffer, which it gives back.
-#[derive(Debug)]
 pub struct Payload<B> {
     buffer: B,
     range: Range<usize>,
+}
+
+impl<B> fmt::Debug for Payload<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Payload({} bytes)", self.range.len())
+    }
 }
 
 impl<B: AsRef<[u8]>> Payload<B> {

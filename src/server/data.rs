@@ -332,13 +332,13 @@ mod tests {
         out[..len].to_vec()
     }
 
-    /// The count itself, 2^36 forgeries, is out of a test's reach.
     fn peer(
         server: &mut Server<FixedTable<u8, 1, 100>, impl Entropy>,
     ) -> &mut Peer<u8, heapless::Vec<u8, 100>> {
         server.table.peer_mut(Index(0)).unwrap()
     }
 
+    /// The count itself, 2^36 forgeries, is out of a test's reach.
     #[test]
     fn m_77_a_worn_out_session_delivers_and_seals_nothing_and_its_command_gets_its_word() {
         let key = DeviceKey::new([9; 32]);

@@ -9,9 +9,9 @@ use crate::delivery::Millis;
 /// How many buckets there are.
 const BUCKETS: usize = 256;
 /// How many Floors a bucket gives at once.
-const BURST: u8 = 8;
+const BURST: u8 = 64;
 /// After how many milliseconds a bucket gives one more.
-const REFILL_MS: Millis = 250;
+const REFILL_MS: Millis = 20;
 
 /// The buckets.
 #[derive(Debug)]
@@ -75,10 +75,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_gets_a_burst_and_then_four_a_second() {
+    fn an_address_gets_a_burst_and_then_fifty_a_second() {
         let mut limit = FloorLimit::new();
-        assert_eq!((0..100).filter(|_| limit.take(0, &7u32)).count(), 8);
-        assert_eq!((0..4_000).filter(|ms| limit.take(*ms, &7u32)).count(), 15);
-        assert_eq!((0..100).filter(|_| limit.take(3_999, &9u32)).count(), 8);
+        assert_eq!((0..100).filter(|_| limit.take(0, &7u32)).count(), 64);
+        assert_eq!((1..=4_000).filter(|ms| limit.take(*ms, &7u32)).count(), 200);
+        assert_eq!((0..100).filter(|_| limit.take(4_000, &9u32)).count(), 64);
     }
 }

@@ -1,6 +1,7 @@
 //! Hellos: the same again, fresh, or stale; and what follows once a fresh one is durable. SPEC sections 7.1 to
 //! 7.3.
 
+use core::fmt;
 use core::ops::Range;
 
 use subtle::ConstantTimeEq;
@@ -24,11 +25,17 @@ use super::table::{Index, Peer, Table};
 use super::{Answer, AnswerKind, Outcome, Server, draw};
 
 /// A fresh Hello that waits until its change is durable. Dropped, it was never there: the device repeats it.
-#[derive(Debug)]
 #[must_use]
 pub struct Held<B, Address> {
     fresh: Fresh<Address>,
     buffer: B,
+}
+
+impl<B, Address: fmt::Debug> fmt::Debug for Held<B, Address> {
+    /// Without the buffer, which holds a payload.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held").field("fresh", &self.fresh).finish_non_exhaustive()
+    }
 }
 
 impl<B, Address> Held<B, Address> {
@@ -143,7 +150,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
         if floor.boot() >= FLOOR_LIMIT {
             return Err(Reject::FloorOutOfRange);
         }
-        if !self.floors.take(now, &from) {
+        if !self.floors.take(now, &T::source(from)) {
             return Err(Reject::FloorLimited);
         }
         let (_, key) = record.key_by_bits(generation.low_bits()).ok_or(Reject::UnknownGeneration)?;

@@ -82,6 +82,11 @@ impl<T: Table, E: Entropy> Server<T, E> {
         }
         let rotates = rotate_to_send(&peer.record, peer.link.active.as_ref()).is_some();
         let active = peer.link.in_service().ok_or(CommandError::NoSession)?;
+        // A *rotate* that stays without an answer gives way; it is sealed again after the command (M-117).
+        let gives_way = |outstanding: &mut Outstanding| {
+            outstanding.purpose == Purpose::Rotate && matches!(outstanding.repeats, Repeats::OnSight(_))
+        };
+        active.outstanding.take_if(gives_way);
         if active.outstanding.is_some() || active.sending.is_some() || rotates {
             return Err(CommandError::Busy);
         }

@@ -78,6 +78,12 @@ pub trait Table {
     /// The AEAD.
     type Backend: Backend;
 
+    /// What counts as one source where Floors are limited (M-61). By default the whole address; leave a port out, or
+    /// whoever has one address has a budget for each of its ports, and soon everybody's.
+    fn source(address: Self::Address) -> impl Hash {
+        address
+    }
+
     /// The place of a device.
     fn find(&self, device_id: DeviceId) -> Option<Index>;
 

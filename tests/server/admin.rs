@@ -111,6 +111,26 @@ fn m_123_rotate_goes_out_in_every_session_under_the_old_key_until_the_new_one_is
 }
 
 #[test]
+fn a_rotate_without_an_answer_gives_way_to_a_command_and_comes_again() {
+    // Such as one that was made under a wrong rotation key: the device never acknowledges it.
+    let (mut world, mut device) = connected();
+    world.begin_rotation(&device);
+    rotate(&mut world, &mut device);
+    let index = world.index(&device);
+    while let Some(deadline) = world.server.deadline(index) {
+        let busy = world.server.begin_command(device.id, CommandId(1), 1).err();
+        assert_eq!(busy, Some(CommandError::Busy), "the rotate is being repeated");
+        world.now = deadline;
+        world.poll(&device);
+    }
+    let (command, _) = world.command(&device, 1, b"c").expect("a command");
+    assert!(device.open(&command).control.is_none());
+    let data = device.acknowledge();
+    assert_eq!(world.hears(HERE, &data).acknowledged, Some(CommandId(1)));
+    rotate(&mut world, &mut device);
+}
+
+#[test]
 fn m_79_m_123_a_finished_rotation_leaves_nothing_to_the_thief_of_the_old_key() {
     let (mut world, mut device) = connected();
     let mut thief = Device::new(1);

@@ -25,8 +25,8 @@ fn number(value: u16) -> SequenceNumber {
     SequenceNumber::new(value)
 }
 
-fn block(number: u16, before: u8) -> Option<AckBlock> {
-    Some(AckBlock { number: SequenceNumber::new(number), before })
+fn block(number: u16, before: u8) -> AckBlock {
+    AckBlock { number: SequenceNumber::new(number), before }
 }
 
 /// What the answer to a Data with C acknowledges.
@@ -123,8 +123,8 @@ fn m_16_m_113_what_was_malformed_is_seen_and_never_acknowledged() {
         (Outgoing { control: true, payload: &[3, 0], ..none }, Malformed::ControlLength),
         (Outgoing { control: true, payload: close.as_bytes(), ..none }, Malformed::ConfirmedClose),
         (Outgoing { control: true, payload: rotate.as_bytes(), ..none }, Malformed::WrongDirection),
-        (Outgoing { ack: block(7, 0), payload: b"x", ..none }, Malformed::AckOfUnsent),
-        (Outgoing { ack: block(0, 1), payload: b"x", ..none }, Malformed::AckOfUnsent),
+        (Outgoing { ack: Some(block(7, 0)), payload: b"x", ..none }, Malformed::AckOfUnsent),
+        (Outgoing { ack: Some(block(0, 1)), payload: b"x", ..none }, Malformed::AckOfUnsent),
     ];
     let mut last = 0;
     for (outgoing, malformed) in cases {
@@ -145,7 +145,7 @@ fn m_113_a_malformed_block_settles_no_command() {
     let (command, _) = world.command(&device, 1, b"c").unwrap();
     device.open(&command);
     // The command is number 1; the block names it and one that is not there.
-    let data = device.send(Outgoing { ack: block(1, 2), confirm: true, ..Outgoing::default() });
+    let data = device.send(Outgoing { ack: Some(block(1, 2)), confirm: true, ..Outgoing::default() });
     world.rejects(HERE, &data);
     assert!(matches!(world.server.begin_command(device.id, CommandId(2), 1), Err(CommandError::Busy)));
     let data = device.acknowledge();
@@ -159,7 +159,7 @@ fn m_17_a_later_block_takes_nothing_back() {
         let data = world.plain(&device, b"x");
         device.open(&data);
     }
-    let old = device.send(Outgoing { ack: block(0, 0), ..Outgoing::default() });
+    let old = device.send(Outgoing { ack: Some(block(0, 0)), ..Outgoing::default() });
     let new = device.acknowledge();
     world.hears(HERE, &new);
     assert_eq!(world.plain(&device, b"x").len(), 23, "200 is acknowledged: one byte");
@@ -321,7 +321,7 @@ fn m_86_only_a_moved_that_nothing_on_this_side_caused_is_counted() {
     device.boot = world.mark + 1;
     world.offer(&mut device, HERE);
     world.offer(&mut device, HERE);
-    let mut moved = |world: &mut World, device: &mut Device| {
+    let moved = |world: &mut World, device: &mut Device| {
         let data = device.control(&Control::Moved(5), true);
         let heard = world.hears(HERE, &data);
         assert!(heard.answer.is_some());
@@ -392,7 +392,7 @@ fn m_101_a_captured_data_draws_one_answer_a_second_and_eight_in_all() {
     let (mut world, mut device) = connected();
     let captured = device.data(b"x", true);
     world.hears(HERE, &captured);
-    let mut storm = |world: &mut World| {
+    let storm = |world: &mut World| {
         let answered = (0..20_000).step_by(100).filter(|_| {
             world.now += 100;
             matches!(world.deliver(THERE, &captured), Outcome::Answered(AnswerKind::Acknowledgement, ..))

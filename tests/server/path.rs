@@ -24,10 +24,10 @@ fn flood(world: &mut World, device: &mut Device, repeat: &[u8]) -> usize {
         if let Ok((plain, VICTIM)) = world.server.send_plain(device.id, b"telemetry", &mut out) {
             sent += plain.len();
         }
-        if step == 100 {
-            if let Some((command, VICTIM)) = world.command(device, 9, b"a command of some length") {
-                sent += command.len();
-            }
+        if step == 100
+            && let Some((command, VICTIM)) = world.command(device, 9, b"a command of some length")
+        {
+            sent += command.len();
         }
     }
     sent
@@ -80,9 +80,10 @@ fn m_70_an_acknowledgement_of_what_was_sealed_since_the_move_frees_the_address()
     device.open(&before);
     let acknowledges_old = device.acknowledge();
     world.hears(VICTIM, &acknowledges_old);
-    let mut budget_left = |world: &mut World| {
+    let id = device.id;
+    let budget_left = |world: &mut World| {
         let mut sent = 0;
-        while world.server.send_plain(device.id, &[7; 10], &mut [0; 99]).is_ok() {
+        while world.server.send_plain(id, &[7; 10], &mut [0; 99]).is_ok() {
             sent += 1;
             if sent == 50 {
                 break;
@@ -93,8 +94,12 @@ fn m_70_an_acknowledgement_of_what_was_sealed_since_the_move_frees_the_address()
     assert!(budget_left(&mut world) < 5);
     // The answer was sealed after the move; its acknowledgement from elsewhere frees nothing.
     device.open(&answer);
+    let (from_elsewhere, newer) = (device.acknowledge(), device.data(b"", false));
+    world.hears(VICTIM, &newer);
+    world.hears(HOME, &from_elsewhere);
+    assert!(budget_left(&mut world) < 5);
     let from_there = device.acknowledge();
-    let _ = (world.receive(VICTIM, &from_there), ());
+    world.hears(VICTIM, &from_there);
     let mut out = [0; 99];
     for _ in 0..50 {
         world.server.send_plain(device.id, &[7; 10], &mut out).unwrap();

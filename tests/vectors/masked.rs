@@ -25,7 +25,7 @@ fn value_len(text: &str) -> usize {
     for (at, c) in text.char_indices() {
         match c {
             '(' | '[' | '{' => depth += 1,
-            ')' | ']' | '}' | ',' if depth == 0 => return at,
+            ')' | ']' | '}' | ',' if depth == 0 => return text[..at].trim_end().len(),
             ')' | ']' | '}' => depth -= 1,
             _ => {}
         }
@@ -48,6 +48,6 @@ fn a_field_is_masked_and_nothing_else() {
         next: u8,
     }
     let debug = format!("{:?}", Outer { next: Some((1, 2)), inner: Inner { next: 3 }, last: 4 });
-    assert_eq!(mask(&debug, &["next"]), "Outer { next: _, inner: Inner { next: _}, last: 4 }");
-    assert_eq!(mask(&debug, &["last"]), debug.replace("last: 4 ", "last: _"));
+    assert_eq!(mask(&debug, &["next"]), "Outer { next: _, inner: Inner { next: _ }, last: 4 }");
+    assert_eq!(mask(&debug, &["last"]), debug.replace("last: 4", "last: _"));
 }

@@ -1,5 +1,6 @@
 //! The commands that speak to a running gateway through its socket, and those that need it to be down.
 
+use std::fmt::Write as _;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -90,7 +91,7 @@ pub fn send(args: &SendArgs) -> Result<ExitCode, String> {
         line.push_str(" --idempotent");
     }
     if let Some(seconds) = args.expires {
-        line.push_str(&format!(" --expires {seconds}"));
+        let _ = write!(line, " --expires {seconds}");
     }
     ask(&args.device.store, &line)
 }
@@ -104,7 +105,7 @@ pub fn device(verb: &str, args: &DeviceArgs) -> Result<ExitCode, String> {
 pub fn rotate(args: &RotateArgs) -> Result<ExitCode, String> {
     let device = args.device.device;
     let mut line = Zeroizing::new(String::with_capacity(128));
-    line.push_str(&format!("rotate {device}"));
+    let _ = write!(line, "rotate {device}");
     if let Some(path) = &args.rotation_keys {
         let keys = registry::read_rotation_keys(path)?;
         let missing = || FileError::new(path, format_args!("does not have a key of device {device}"));
@@ -129,6 +130,7 @@ pub fn backup(args: &BackupArgs) -> Result<ExitCode, String> {
         let to = to.ok_or_else(|| FileError::new(&args.to, "has a name that cannot be told on one line"))?;
         return ask(&args.store, &format!("backup {to}"));
     };
+    Store::look_at(&paths.store)?;
     let store = Store::open(&paths.store)?;
     let snapshot = store.snapshot().map_err(|error| FileError::new(&paths.store, error))?;
     snapshot.save(&args.to)?;

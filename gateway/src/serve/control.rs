@@ -103,9 +103,15 @@ fn parse_send<'w>(words: &mut impl Iterator<Item = &'w str>) -> Result<Request, 
 pub fn listen_on_stdin(inputs: SyncSender<Input>) {
     thread::spawn(move || {
         let mut lines = BufReader::new(io::stdin());
-        while let Ok(Some(line)) = read_line(&mut lines) {
-            if inputs.send(Input::Line(line, Reply::Stdout)).is_err() {
-                return;
+        loop {
+            match read_line(&mut lines) {
+                Ok(Some(line)) => {
+                    if inputs.send(Input::Line(line, Reply::Stdout)).is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => return tracing::warn!("requests from stdin are not read any more: {error}"),
             }
         }
     });
@@ -185,7 +191,7 @@ mod tests {
             &format!("revoke {ID} {ID}"),
             &format!("rotate {ID} {key}00"),
             &format!("rotate {ID} {key} 00"),
-            &format!("{key}"),
+            &key,
             "backup",
         ] {
             assert!(!parse(line).unwrap_err().contains("5a5a"), "{line}");

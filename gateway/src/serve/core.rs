@@ -36,6 +36,7 @@ const MAX_SLEEP: Duration = Duration::from_secs(1);
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Something that happened.
+#[expect(clippy::large_enum_variant, reason = "few wait at a time, in memory that is used again")]
 pub enum Input {
     /// A datagram came.
     Datagram(SocketAddr, Vec<u8>),
@@ -70,6 +71,14 @@ pub struct Core {
     timers: Timers,
     started: Instant,
     stopping: Arc<AtomicBool>,
+}
+
+/// Why it cannot go on.
+enum End {
+    /// Nobody listens.
+    Stdout(io::Error),
+    /// Nobody writes.
+    Writer,
 }
 
 /// What [`Core`] is made of.
@@ -108,20 +117,27 @@ impl Core {
     pub fn run(mut self, inputs: &Receiver<Input>) -> Result<(), String> {
         let ended = self.serve(inputs);
         self.stopping.store(true, Ordering::Relaxed);
-        let stopped = self.stop(inputs, ended.is_ok());
-        ended.and_then(|()| stopped)
+        match ended {
+            Ok(()) => self.stop(inputs, true),
+            Err(End::Stdout(error)) => {
+                let _ = self.stop(inputs, false);
+                Err(format!("stdout, where events go, is closed: {error}"))
+            }
+            Err(End::Writer) => Err("the thread that writes the store has ended; its panic is above".into()),
+        }
     }
 
-    fn serve(&mut self, inputs: &Receiver<Input>) -> Result<(), String> {
+    fn serve(&mut self, inputs: &Receiver<Input>) -> Result<(), End> {
         loop {
-            let input = match inputs.recv_timeout(self.sleep()) {
+            match inputs.recv_timeout(self.sleep()) {
                 Ok(Input::Stop) => return Ok(()),
-                Ok(input) => Some(input),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return Err("the socket is gone".into()),
-            };
-            let handled = input.map_or(Ok(()), |input| self.handle(input)).and_then(|()| self.act_in_time());
-            handled.map_err(|error| format!("stdout, where events go, is closed: {error}"))?;
+                Ok(Input::Done(Done::Stopped(_))) | Err(RecvTimeoutError::Disconnected) => {
+                    return Err(End::Writer);
+                }
+                Ok(input) => self.handle(input).map_err(End::Stdout)?,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            self.act_in_time().map_err(End::Stdout)?;
         }
     }
 

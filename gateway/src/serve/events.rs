@@ -11,10 +11,50 @@ use moteseal::delivery::Millis;
 use moteseal::number::{DeviceId, Epoch};
 use serde::{Serialize, Serializer};
 
+/// What is told, for `--help`. The tests hold every event to it.
+pub const HELP: &str = "\
+Events: one JSON object a line on stdout. Each has \"event\" (its name) and \"at\" (milliseconds since the Unix
+epoch). Device ids and payloads are hexadecimal digits, an epoch is \"boot.count\", a command is a number.
+  listening (addr, devices): the gateway has started
+  hello (device, epoch, from): a fresh Hello is durable, and answered with a Welcome if it is the newest
+  early (device, epoch, payload): the payload of that Hello; device and epoch name it
+  session (device, epoch): the device has taken the session up; the one before has ended
+  data (device, epoch, seq, payload): a payload; device, epoch and seq name it
+  malformed (device, epoch, seq): a Data that was authentic and made no sense; nothing of it was delivered
+  queued (device, command): a command is in the durable queue
+  sent (device, command, epoch): it was sent in that session, and is repeated until it is acknowledged
+  acknowledged (device, command): the device has recorded it
+  unknown (device, command, requeued): its session ended without a word; it ran once or not at all. One that was
+      sent with --idempotent is in the queue again, unless it has expired
+  expired (device, command): its time passed before it was sent
+  refused (device, command, reason): a request, or a command of a device that was revoked; not given is null
+  floor (device, to): a stale Hello; the device was told how far its epochs have come
+  reset (device, to): the device has a session from before a restart; it was told to open a new one
+  moved (device, from, excused): a Floor moved the device's boot counter, which was at `from`. Excused: a restore
+      caused it; otherwise flash was erased or rolled back, or there is a clone
+  closed (device): the device has closed its session
+  jump (device, epoch): the boot counter is further on than a device boots
+  revoked (device), quarantined (device), readmitted (device): its status from now on
+  rotation_begun (device, generation), rotation_finished (device, generation): the old key is erased at the end
+  device (device, status, generation, rotating, epoch, session, queued, clones): an answer to `devices`
+  backup (path): the copy is complete
+  rejected (reason, count, device): datagrams dropped since the last such line, at most one line a second and
+      reason; the device that all of them named, which they need not be from, or null
+  storage_error (error): nothing can be written, so fresh Hellos are not answered; tried again all the time
+  storage_recovered: writing works again, and what waited was written
+  stopped: the last line
+A payload is told once: after it is durable or verified for the first time, and before it is acknowledged. The
+outcome of a command is told before its removal from the queue is durable: after a crash in between it is told
+once more, as unknown, and a command sent with --idempotent goes to its device again.
+
+Requests: one line each on stdin, answered by an event; `moteseal send` and its like do the same from elsewhere.
+  send ID HEX [--idempotent] [--expires S]
+  revoke ID | quarantine ID | readmit ID | rotate ID [ROTATION KEY] | devices | backup PATH";
+
 /// How often one reason of rejects is told, in milliseconds.
 const REJECTS_EVERY_MS: Millis = 1_000;
 
-/// Everything that is told. The fields are documented in `moteseal serve --help`.
+/// Everything that is told, as [`HELP`] says.
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event<'e> {

@@ -81,6 +81,8 @@ pub struct Journal {
     state: State,
     /// A write failed: what the file holds now nobody knows, so it is written anew.
     is_torn: bool,
+    /// A crash left part of a frame behind what is good.
+    has_tail: bool,
 }
 
 /// What a change of a record has to say to the journal.
@@ -109,11 +111,11 @@ impl Journal {
         let fail = |error| FileError::new(path, format_args!("cannot be created: {error}"));
         let file = replace(path, HEAD).map_err(fail)?;
         let (len, state) = (HEAD.len() as u64, State::default());
-        Ok(Self { path: path.to_owned(), file, len, number: 0, state, is_torn: false })
+        Ok(Self { path: path.to_owned(), file, len, number: 0, state, is_torn: false, has_tail: false })
     }
 
-    /// Reads a journal. A frame that a crash cut short, the last one, was never acted on and is cut off; any
-    /// other damage is an error, and nothing is written.
+    /// Reads a journal. A frame that a crash cut short, the last one, was never acted on and is left out; any
+    /// other damage is an error. Nothing is written.
     pub fn open(path: &Path) -> Result<Self, FileError> {
         let bytes = crate::files::read(path, MAX_LEN)?;
         let damaged = |what: &str| {
@@ -138,13 +140,21 @@ impl Journal {
             (number, rest) = (frame_number, behind);
         }
         let len = (bytes.len() - rest.len()) as u64;
-        let fail = |error| FileError::new(path, format_args!("cannot be written: {error}"));
-        let file = OpenOptions::new().read(true).write(true).open(path).map_err(fail)?;
-        if !rest.is_empty() {
-            tracing::warn!("{}: the last entry was cut short by a crash and is dropped", path.display());
-            file.set_len(len).and_then(|()| file.sync_all()).map_err(fail)?;
+        let file = OpenOptions::new().read(true).write(true).open(path);
+        let file = file.map_err(|error| FileError::new(path, format_args!("cannot be written: {error}")))?;
+        let (path, has_tail) = (path.to_owned(), !rest.is_empty());
+        Ok(Self { path, file, len, number, state, is_torn: false, has_tail })
+    }
+
+    /// Cuts off what a crash left of a frame, once it is certain that the store knows of no such frame.
+    pub fn cut_tail(&mut self) -> Result<(), FileError> {
+        if self.has_tail {
+            tracing::warn!("{}: the last entry was cut short by a crash and is dropped", self.path.display());
+            let cut = self.file.set_len(self.len).and_then(|()| self.file.sync_all());
+            cut.map_err(|error| FileError::new(&self.path, format_args!("cannot be written: {error}")))?;
         }
-        Ok(Self { path: path.to_owned(), file, len, number, state, is_torn: false })
+        self.has_tail = false;
+        Ok(())
     }
 
     /// What it says.
@@ -163,7 +173,7 @@ impl Journal {
             self.state.apply(entry).map_err(io::Error::other)?;
         }
         let scrubs = entries.iter().any(|entry| matches!(entry, Entry::RotationFinished(..)));
-        if self.is_torn || scrubs {
+        if self.is_torn || self.has_tail || scrubs {
             self.rewrite()?;
         } else {
             self.is_torn = true;
@@ -173,7 +183,7 @@ impl Journal {
             self.len += frame.len() as u64;
         }
         self.number += 1;
-        self.is_torn = false;
+        (self.is_torn, self.has_tail) = (false, false);
         Ok(())
     }
 
@@ -257,7 +267,9 @@ impl Entry {
     fn encode(&self, out: &mut Vec<u8>) {
         let mut put = |kind: u8, parts: &[&[u8]]| {
             out.push(kind);
-            parts.iter().for_each(|part| out.extend_from_slice(part));
+            for part in parts {
+                out.extend_from_slice(part);
+            }
         };
         match self {
             Self::Provisioned(id, generation, key) => {
@@ -403,5 +415,146 @@ impl State {
             entries.push(Entry::Written);
         }
         entries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: DeviceId = DeviceId::new([7; 8]);
+
+    fn generation(number: u8) -> Generation {
+        Generation::new(number).unwrap()
+    }
+
+    fn key(byte: u8) -> DeviceKey {
+        DeviceKey::new([byte; KEY_LEN])
+    }
+
+    /// A device whose rotation has begun, and everything else that there is.
+    fn entries() -> Vec<Entry> {
+        let secret = RotationSecret::from_bytes([3; KEY_LEN]);
+        vec![
+            Entry::Provisioned(ID, Generation::FIRST, key(1)),
+            Entry::Status(ID, Status::Quarantined),
+            Entry::RotationBegun(ID, generation(2), secret, key(2), key(1)),
+            Entry::BootNoted(ID, 1 << 20),
+            Entry::Mark(77),
+            Entry::Written,
+        ]
+    }
+
+    fn bytes_of(entries: &[Entry]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for entry in entries {
+            entry.encode(&mut bytes);
+        }
+        bytes
+    }
+
+    fn with_journal(test: impl FnOnce(Journal, &Path)) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal");
+        test(Journal::create(&path).unwrap(), &path);
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        with_journal(|mut journal, path| {
+            for entry in entries() {
+                journal.append(&[entry]).unwrap();
+            }
+            let read = Journal::open(path).unwrap();
+            assert_eq!((read.number(), read.state().mark, read.state().written), (6, 77, true));
+            let known = &read.state().devices[&ID];
+            assert_eq!(
+                (known.generation, known.status, known.boot),
+                (generation(1), Status::Quarantined, 1 << 20)
+            );
+            assert_eq!((&known.key, &known.rotation.as_ref().unwrap().1), (&key(1), &key(2)));
+            assert_eq!(bytes_of(&read.state().entries()), bytes_of(&journal.state().entries()));
+        });
+    }
+
+    #[test]
+    fn m_79_a_finished_rotation_leaves_nothing_of_the_old_key() {
+        with_journal(|mut journal, path| {
+            journal.append(&entries()).unwrap();
+            journal.append(&[Entry::RotationFinished(ID, generation(2))]).unwrap();
+            let bytes = fs::read(path).unwrap();
+            let holds = |byte: u8| bytes.windows(KEY_LEN).any(|window| window == [byte; KEY_LEN]);
+            assert!(!holds(1) && !holds(3) && holds(2));
+            // It goes on, and everything else is still there.
+            journal.append(&[Entry::Status(ID, Status::Revoked)]).unwrap();
+            journal.append(&[Entry::Status(ID, Status::Active)]).unwrap();
+            let read = Journal::open(path).unwrap();
+            assert_eq!((read.number(), read.state().mark, read.state().written), (4, 77, true));
+            let known = &read.state().devices[&ID];
+            assert_eq!((known.generation, &known.key, known.boot), (generation(2), &key(2), 1 << 20));
+            assert_eq!((known.status, known.rotation.is_none()), (Status::Revoked, true));
+        });
+    }
+
+    #[test]
+    fn a_journal_cut_anywhere_is_as_long_as_its_whole_frames() {
+        with_journal(|mut journal, path| {
+            let mut ends = vec![HEAD.len()];
+            for entry in entries() {
+                journal.append(&[entry]).unwrap();
+                ends.push(usize::try_from(journal.len).unwrap());
+            }
+            let bytes = fs::read(path).unwrap();
+            for cut in 0..bytes.len() {
+                fs::write(path, &bytes[..cut]).unwrap();
+                let Some(frames) = ends.iter().rposition(|end| *end <= cut) else {
+                    assert!(Journal::open(path).is_err());
+                    continue;
+                };
+                let mut journal = Journal::open(path).unwrap();
+                assert_eq!(journal.number(), frames as u64);
+                assert_eq!(fs::read(path).unwrap().len(), cut, "written while it was read");
+                if frames > 0 && cut % 7 == 0 {
+                    journal.append(&[Entry::Mark(99)]).unwrap();
+                    let read = Journal::open(path).unwrap();
+                    assert_eq!((read.number(), read.state().mark), (frames as u64 + 1, 99));
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_changed_byte_before_the_last_frame_is_an_error() {
+        with_journal(|mut journal, path| {
+            for entry in entries() {
+                journal.append(&[entry]).unwrap();
+            }
+            let bytes = fs::read(path).unwrap();
+            // The last frame holds one byte.
+            for at in 0..bytes.len() - FRAME_HEAD_LEN - 1 - CHECK_LEN {
+                for bit in [1, 0x80] {
+                    let mut changed = bytes.clone();
+                    changed[at] ^= bit;
+                    fs::write(path, &changed).unwrap();
+                    assert!(Journal::open(path).is_err(), "byte {at}");
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn after_a_write_that_failed_it_is_written_anew() {
+        with_journal(|mut journal, path| {
+            journal.append(&entries()).unwrap();
+            // A file that cannot be written, with what a write may have left behind.
+            journal.file = File::open(path).unwrap();
+            assert!(journal.append(&[Entry::Mark(88)]).is_err());
+            let torn = [fs::read(path).unwrap(), vec![0xAA; 30]].concat();
+            fs::write(path, torn).unwrap();
+            assert_eq!(Journal::open(path).unwrap().state().mark, 77);
+            journal.append(&[Entry::Mark(88)]).unwrap();
+            let read = Journal::open(path).unwrap();
+            assert_eq!((read.number(), read.state().mark, read.state().devices.len()), (2, 88, 1));
+        });
     }
 }

@@ -15,20 +15,21 @@ mod restore;
 mod storage;
 mod store;
 mod table;
+mod trial;
 
 use std::fs::File;
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Stdout};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::{self, SyncSender};
+use std::sync::mpsc::{self, Sender, SyncSender};
 use std::thread;
 
 use moteseal::delivery::Timing;
-use moteseal::record::GatewayId;
-use moteseal::server::{CommandState, Server};
+use moteseal::record::{GatewayId, Status};
+use moteseal::server::{Command, CommandId, CommandState, Server, Table as _};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -39,13 +40,17 @@ use events::{Event, Events, Text, wall_clock};
 use queue::Queue;
 use recovery::{Opened, Paths};
 use storage::{Job, Storage};
+use store::Item;
 use table::Devices;
 
+/// Why a command of a revoked device never runs.
+const REVOKED: &str = "the device is revoked";
 /// How many inputs may wait; datagrams beyond wait in the kernel, or are lost.
 const INPUTS: usize = 256;
 
 /// Options.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = events::HELP)]
 pub struct Args {
     /// The UDP address to listen on; port 0 takes a free one, which the event `listening` tells.
     #[arg(long, value_name = "ADDR", default_value = "[::]:4242")]
@@ -75,16 +80,15 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<ExitCode, String> {
     let ansi = io::stderr().is_terminal();
     tracing_subscriber::fmt().with_max_level(args.log).with_ansi(ansi).with_writer(io::stderr).init();
+    let devices = args.registry.as_deref().map(|path| registry::read(path).map(|devices| (path, devices)));
+    let devices = devices.transpose()?;
+    let rotation_keys = args.rotation_keys.as_deref().map(registry::read_rotation_keys).transpose()?;
     let paths = Paths::new(&args.store);
     recovery::make_directory(&paths)?;
     let _lock: File = recovery::lock(&paths)?;
-    let rotation_keys = match &args.rotation_keys {
-        Some(path) => registry::read_rotation_keys(path)?,
-        None => std::collections::BTreeMap::new(),
-    };
     let mut opened = recovery::open(&paths, args.confirm_raise)?;
-    if let Some(path) = &args.registry {
-        let count = recovery::import(&mut opened, &paths, path)?;
+    if let Some((path, devices)) = devices {
+        let count = recovery::import(&mut opened, &paths, path, &devices)?;
         tracing::info!("{count} new devices from {}", path.display());
     }
     let socket = network::bind(args.listen).map_err(|error| format!("{}: {error}", args.listen))?;
@@ -101,30 +105,13 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
     }
     let mark = journal.state().mark;
     let mut events = Events::new(io::stdout());
-    let tell = |event: &Event<'_>, events: &mut Events<_>| {
-        events.tell(event).map_err(|error| format!("stdout, where events go, is closed: {error}"))
-    };
+    let closed = |error| format!("stdout, where events go, is closed: {error}");
     let addr = socket.local_addr().map_err(|error| error.to_string())?;
-    tell(&Event::Listening { addr, devices: devices.iter().count() }, &mut events)?;
+    events.tell(&Event::Listening { addr, devices: devices.iter().count() }).map_err(closed)?;
 
     let (jobs, written) = mpsc::channel();
     let stopping = Arc::new(AtomicBool::new(false));
-    let mut queue = Queue::default();
-    for item in commands {
-        // The sessions that sent them have no counters any more.
-        let was_queued = item.command.state == CommandState::Queued;
-        let command = if was_queued { item.command } else { item.command.unknown(wall_clock()) };
-        let requeued = command.state == CommandState::Queued;
-        if !was_queued {
-            let (device, command) = (Text(command.device_id), command.id.0);
-            tell(&Event::Unknown { device, command, requeued }, &mut events)?;
-        }
-        if requeued {
-            queue.insert(store::Item { command, ..item });
-        } else {
-            let _ = jobs.send(Job::UpdateNow(command));
-        }
-    }
+    let queue = take_up(commands, &devices, &jobs, &mut events).map_err(closed)?;
     let timing = Timing { answer_timeout_ms: args.answer_timeout, ..Timing::DEFAULT };
     let server = Server::new(devices, random::os(), GatewayId(0), timing, mark);
     let server = server.map_err(|error| error.to_string())?;
@@ -140,9 +127,53 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
     let receiver = socket.try_clone().map_err(|error| error.to_string())?;
     network::listen(receiver, inputs.clone());
     control::listen_on_stdin(inputs);
-    let core = Core::new(Parts { server, socket, queue, next_command, rotation_keys, jobs, stopping });
+    let core = Core::new(Parts {
+        server,
+        socket,
+        queue,
+        next_command,
+        rotation_keys: rotation_keys.unwrap_or_default(),
+        jobs,
+        stopping,
+    });
     core.run(&waiting)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The queue as the store has it. The sessions that sent commands have no counters any more, so what was sent is
+/// unknown.
+fn take_up(
+    commands: Vec<Item>,
+    devices: &Devices,
+    jobs: &Sender<Job>,
+    events: &mut Events<Stdout>,
+) -> io::Result<Queue> {
+    let mut queue = Queue::default();
+    for item in commands {
+        if item.command.state == CommandState::Queued {
+            let Command { id: CommandId(id), device_id, .. } = item.command;
+            let peer = devices.find(device_id).and_then(|index| devices.peer(index));
+            if peer.is_some_and(|peer| peer.record().status() != Status::Revoked) {
+                queue.insert(item);
+            } else {
+                // The gateway was killed while it revoked the device.
+                let (device, command, reason) = (Some(Text(device_id)), Some(id), REVOKED);
+                events.tell(&Event::Refused { device, command, reason })?;
+                let ended = Command { state: CommandState::Expired, ..item.command };
+                let _ = jobs.send(Job::UpdateNow(ended));
+            }
+            continue;
+        }
+        let command = item.command.unknown(wall_clock());
+        let requeued = command.state == CommandState::Queued;
+        events.tell(&Event::Unknown { device: Text(command.device_id), command: command.id.0, requeued })?;
+        if requeued {
+            queue.insert(Item { command, ..item });
+        } else {
+            let _ = jobs.send(Job::UpdateNow(command));
+        }
+    }
+    Ok(queue)
 }
 
 fn stop_on_signals(inputs: SyncSender<Input>) -> io::Result<()> {

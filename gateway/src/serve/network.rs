@@ -88,7 +88,7 @@ impl Core {
                 let _ = self.jobs.send(Job::Hello(held, change));
                 Ok(())
             }
-            Received::Data(data) => self.deliver(data),
+            Received::Data(data) => self.deliver(&data),
         }
     }
 
@@ -114,6 +114,9 @@ impl Core {
         if let Some(payload) = &committed.payload {
             self.events.tell(&Event::Early { device, epoch, payload: Hex(payload.as_bytes()) })?;
         }
+        if let Some(command) = committed.unknown {
+            self.outcome_unknown(command)?;
+        }
         if let Some((answer, to)) = committed.welcome {
             self.transmit(&answer, to);
         }
@@ -121,7 +124,7 @@ impl Core {
     }
 
     /// A Data: told first, acknowledged then.
-    fn deliver(&mut self, data: DataReceived<Vec<u8>, SocketAddr>) -> io::Result<()> {
+    fn deliver(&mut self, data: &DataReceived<Vec<u8>, SocketAddr>) -> io::Result<()> {
         let (device, epoch, seq) = (Text(data.device_id), Text(data.epoch), data.number.value());
         if data.confirmed {
             self.events.tell(&Event::Session { device, epoch })?;
@@ -145,8 +148,8 @@ impl Core {
         if let Some(command) = data.acknowledged {
             self.outcome_acknowledged(command)?;
         }
-        if let Some((answer, to)) = data.answer {
-            self.transmit(&answer, to);
+        if let Some((answer, to)) = &data.answer {
+            self.transmit(answer, *to);
         }
         self.finish_rotation(data.index);
         self.send_next_command(data.device_id)?;

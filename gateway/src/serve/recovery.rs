@@ -5,17 +5,17 @@
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use moteseal::number::DeviceId;
-use moteseal::record::{MARK_MAX, RAISE, Record, Rotation, Status, raised_mark};
+use moteseal::record::{MARK_MAX, Record, Rotation, Status, raised_mark};
 
 use super::events::wall_clock;
 use super::journal::{Entry, Journal, Known};
 use super::store::{Contents, Item, Meta, Store};
 use crate::files::FileError;
-use crate::registry;
+use crate::registry::Device;
 
 /// A raise of more than this needs the operator's word (M-80).
 const LARGE_RAISE: u32 = 1 << 24;
@@ -56,7 +56,16 @@ pub fn make_directory(paths: &Paths) -> Result<(), FileError> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             Err(FileError::new(&paths.directory, format_args!("cannot be created: {error}")))
         }
-        _ => Ok(()),
+        _ => {
+            let mode = fs::metadata(&paths.directory).map_or(0, |directory| directory.permissions().mode());
+            if mode & 0o077 != 0 {
+                tracing::warn!(
+                    "{}: others can look into it; take their rights away",
+                    paths.directory.display()
+                );
+            }
+            Ok(())
+        }
     }
 }
 
@@ -90,18 +99,11 @@ pub fn open(paths: &Paths, confirms_raise: bool) -> Result<Opened, FileError> {
         (false, false) => Journal::create(&paths.journal)?,
         (false, true) => return Err(no_journal(paths)),
     };
-    if has_store {
-        let store = Store::open(&paths.store)?;
-        let contents = store.load(&paths.store)?;
-        if contents.records.is_empty() {
-            raise_if_written(&mut journal, paths, confirms_raise)?;
-        }
-        return reconcile(paths, journal, store, contents);
+    let contents = if has_store { Store::look_at(&paths.store)? } else { Contents::default() };
+    if contents.records.is_empty() {
+        raise_if_written(&mut journal, paths, confirms_raise)?;
     }
-    raise_if_written(&mut journal, paths, confirms_raise)?;
-    let store = Store::create(&paths.store)?;
-    let contents = store.load(&paths.store)?;
-    reconcile(paths, journal, store, contents)
+    reconcile(paths, journal, contents, has_store)
 }
 
 /// Why nothing is done without a journal.
@@ -138,7 +140,7 @@ pub fn raise<'r>(
     let highest = noted.chain(stored).filter(|(_, id)| !is_revoked(*id)).max();
     let boot = highest.map_or(0, |(boot, _)| boot);
     let mark = raised_mark(state.mark, boot);
-    if mark - state.mark > LARGE_RAISE + RAISE && !is_confirmed {
+    if mark - state.mark > LARGE_RAISE && !is_confirmed {
         let device = highest.map(|(_, id)| id.to_string()).unwrap_or_default();
         let what = format_args!(
             "the high-water mark would rise from {} to {mark}, because of boot count {boot} of device {device}. \
@@ -153,7 +155,12 @@ pub fn raise<'r>(
 }
 
 /// M-78, M-81 to M-83: what the journal knows goes into the store, and a raise is finished.
-fn reconcile(paths: &Paths, journal: Journal, store: Store, contents: Contents) -> Result<Opened, FileError> {
+fn reconcile(
+    paths: &Paths,
+    mut journal: Journal,
+    contents: Contents,
+    has_store: bool,
+) -> Result<Opened, FileError> {
     let Contents { records, mut commands, meta } = contents;
     let state = journal.state();
     if meta.journal > journal.number() || meta.mark > state.mark {
@@ -181,17 +188,25 @@ fn reconcile(paths: &Paths, journal: Journal, store: Store, contents: Contents) 
         changed.push(after.len());
         after.push(new_record(*device_id, known, state.mark).ok_or_else(|| journal_is_older(paths))?);
     }
+    // Nothing is written before this line, and nothing is refused behind it.
+    let mark = state.mark;
+    journal.cut_tail()?;
+    for draft in [&paths.journal, &paths.store] {
+        // What a crash left of a write to be renamed. It holds keys.
+        let _ = fs::remove_file(draft.with_extension("new"));
+    }
+    let store = if has_store { Store::open(&paths.store)? } else { Store::create(&paths.store)? };
     let next_command = if raises {
         for item in &mut commands {
             item.command = item.command.unknown(wall_clock());
         }
         // Above every name that was given since the backup: marks only grow, and by more than 2^20.
-        meta.next_command.max(u64::from(state.mark) << 20)
+        meta.next_command.max(u64::from(mark) << 20)
     } else {
         meta.next_command
     };
     if raises || !changed.is_empty() {
-        let meta = Meta { mark: state.mark, journal: journal.number(), next_command };
+        let meta = Meta { mark, journal: journal.number(), next_command };
         let write = || {
             let mut batch = store.begin()?;
             {
@@ -235,12 +250,17 @@ fn new_record(device_id: DeviceId, known: &Known, mark: u32) -> Option<Record> {
     Some(if mark > 0 { record.raised(mark) } else { record })
 }
 
-/// Takes in the devices of a registry: the journal first. Nothing is written if one of them cannot be taken in.
-pub fn import(opened: &mut Opened, paths: &Paths, path: &Path) -> Result<usize, FileError> {
-    let devices = registry::read(path)?;
+/// Takes in the devices of a registry, which was read from `path`: the journal first. Nothing is written if one
+/// of them cannot be taken in.
+pub fn import(
+    opened: &mut Opened,
+    paths: &Paths,
+    path: &Path,
+    devices: &[Device],
+) -> Result<usize, FileError> {
     let state = opened.journal.state();
     let mut entries = Vec::new();
-    for device in &devices {
+    for device in devices {
         let is_known = match state.devices.get(&device.device_id) {
             None => false,
             // An older key than the one in service cannot be compared: it is erased.
@@ -296,4 +316,70 @@ fn journal_is_older(paths: &Paths) -> FileError {
 
 fn cannot_write(path: &Path, error: &redb::Error) -> FileError {
     FileError::new(path, format_args!("cannot be written: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use moteseal::keys::DeviceKey;
+    use moteseal::number::Generation;
+    use moteseal::record::RAISE;
+
+    fn id(byte: u8) -> DeviceId {
+        DeviceId::new([byte; 8])
+    }
+
+    fn with_journal(entries: &[Entry], test: impl FnOnce(Journal, &Paths)) {
+        let directory = tempfile::tempdir().unwrap();
+        let paths = Paths::new(directory.path());
+        let mut journal = Journal::create(&paths.journal).unwrap();
+        let key = |byte| DeviceKey::new([byte; 32]);
+        let devices = [1, 2].map(|byte| Entry::Provisioned(id(byte), Generation::FIRST, key(byte)));
+        journal.append(&devices).unwrap();
+        journal.append(entries).unwrap();
+        test(journal, &paths);
+    }
+
+    #[test]
+    fn m_80_a_raise_passes_every_boot_count_that_is_known() {
+        with_journal(
+            &[Entry::BootNoted(id(1), 500), Entry::BootNoted(id(2), 700), Entry::Written],
+            |mut j, paths| {
+                raise(&mut j, paths, [], false).unwrap();
+                assert_eq!((j.state().mark, j.state().written), (700 + RAISE, false));
+                raise(&mut j, paths, [], false).unwrap();
+                assert_eq!(Journal::open(&paths.journal).unwrap().state().mark, 700 + 2 * RAISE);
+            },
+        );
+        let revoked = Entry::Status(id(2), moteseal::record::Status::Revoked);
+        with_journal(
+            &[Entry::BootNoted(id(1), 500), Entry::BootNoted(id(2), 700), revoked],
+            |mut j, paths| {
+                raise(&mut j, paths, [], false).unwrap();
+                assert_eq!(j.state().mark, 500 + RAISE);
+            },
+        );
+    }
+
+    #[test]
+    fn m_80_a_large_raise_is_confirmed_and_names_its_device() {
+        with_journal(&[Entry::BootNoted(id(2), 0xFEFF_FFFE)], |mut journal, paths| {
+            let error = raise(&mut journal, paths, [], false).unwrap_err().to_string();
+            assert!(error.contains(&id(2).to_string()) && error.contains("--confirm-raise"), "{error}");
+            assert_eq!(journal.state().mark, 0);
+            raise(&mut journal, paths, [], true).unwrap();
+            assert_eq!(journal.state().mark, MARK_MAX);
+            // M-126: it cannot rise any more.
+            assert!(raise(&mut journal, paths, [], true).is_err());
+        });
+    }
+
+    #[test]
+    fn m_126_a_start_that_needs_a_raise_is_refused_at_the_highest_mark() {
+        with_journal(&[Entry::Mark(MARK_MAX), Entry::Written], |_, paths| {
+            let error = open(paths, true).unwrap_err().to_string();
+            assert!(error.contains("provisioned anew"), "{error}");
+            assert!(!paths.store.exists());
+        });
+    }
 }

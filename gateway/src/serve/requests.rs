@@ -13,6 +13,7 @@ use moteseal::server::{
     Table as _,
 };
 
+use super::REVOKED;
 use super::control::{self, Reply, Request};
 use super::core::Core;
 use super::events::{self, DeviceState, Event, Text, wall_clock};
@@ -94,7 +95,7 @@ impl Core {
         let peer = table.find(device_id).and_then(|index| table.peer(index));
         let reason = match peer {
             None => "no device of this id is known",
-            Some(peer) if peer.record().status() == Status::Revoked => "the device is revoked",
+            Some(peer) if peer.record().status() == Status::Revoked => REVOKED,
             Some(_) if self.queue.waiting(device_id) >= MAX_WAITING => {
                 "too many commands wait for this device"
             }
@@ -281,7 +282,7 @@ impl Core {
             let ended = Command { state: CommandState::Expired, ..command };
             self.queue.set(ended);
             let _ = self.jobs.send(Job::UpdateNow(ended));
-            self.refuse(&Reply::Stdout, Some(device_id), Some(command.id), "the device is revoked")?;
+            self.refuse(&Reply::Stdout, Some(device_id), Some(command.id), REVOKED)?;
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ fn restore_locked(paths: &Paths, from: &Path, draft: &Path, confirms_raise: bool
     let mut journal = Journal::open(&paths.journal)?;
     copy(from, draft).map_err(|error| FileError::new(from, format_args!("cannot be copied: {error}")))?;
     // The copy is checked, under the name of the backup.
-    let backup = Store::open(draft).and_then(|store| store.load(draft)).map_err(|error| {
+    let backup = Store::look_at(draft).map_err(|error| {
         FileError::new(from, format_args!("is not a backup, or damaged; nothing was changed ({error})"))
     })?;
     if let Some(record) =
@@ -48,8 +48,7 @@ fn restore_locked(paths: &Paths, from: &Path, draft: &Path, confirms_raise: bool
         return Err(FileError::new(from, what));
     }
     // What the store in place still knows makes the mark higher; where it is damaged, the journal's notes do.
-    let current = Store::open(&paths.store).and_then(|store| store.load(&paths.store));
-    let current = current.map(|contents| contents.records).unwrap_or_default();
+    let current = Store::look_at(&paths.store).map(|contents| contents.records).unwrap_or_default();
     recovery::raise(&mut journal, paths, backup.records.iter().chain(&current), confirms_raise)?;
     put_in_place(draft, &paths.store).map_err(|error| FileError::new(&paths.store, error))?;
     // The start finds the store's mark behind the journal's, and raises every record.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
+use std::thread;
 use std::time::Duration;
 
 use moteseal::server::{Admin, Change, Command, Durable, Held, RecordChange, Sending, SentMark};
@@ -65,9 +66,21 @@ pub struct Storage {
     pub stopping: Arc<AtomicBool>,
 }
 
+/// Says that the thread has ended where a panic ends it.
+struct LastWord(SyncSender<Input>);
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let _ = self.0.send(Input::Done(Done::Stopped(Err("the writer has panicked".into()))));
+        }
+    }
+}
+
 impl Storage {
-    /// Runs until [`Job::Stop`], or until the gateway is gone.
+    /// Runs until [`Job::Stop`], or until the gateway is gone, which does not outlive this thread.
     pub fn run(mut self) {
+        let _word = LastWord(self.inputs.clone());
         let mut group = Vec::new();
         while let Ok(job) = self.jobs.recv() {
             group.push(job);
@@ -84,6 +97,8 @@ impl Storage {
             let written = self.write_until_done(&group);
             let result = written.map(|swaps| self.tell(group, swaps));
             if stops || result.is_err() {
+                // Closed in order, it needs no repair at the next start.
+                self.store = None;
                 let _ = self.inputs.send(Input::Done(Done::Stopped(result.map(|_| ()))));
                 return;
             }
@@ -114,7 +129,7 @@ impl Storage {
                     if self.stopping.load(Ordering::Relaxed) {
                         return Err(error);
                     }
-                    std::thread::sleep(RETRY);
+                    thread::sleep(RETRY);
                 }
             }
         }
@@ -128,7 +143,12 @@ impl Storage {
         };
         let explain = |error: redb::Error| format!("{}: cannot be written: {error}", path.display());
         let batch = store.begin().map_err(explain)?;
-        let (swaps, entries) = fill(&batch, group, again, journal.state().written).map_err(explain)?;
+        let Filled { swaps, entries, is_empty } =
+            fill(&batch, group, again, journal.state().written).map_err(explain)?;
+        if is_empty {
+            // Copies of a Hello that arrive together cost no write (P6).
+            return Ok(swaps);
+        }
         if !entries.is_empty() {
             // M-78: the journal before the store.
             journal.append(&entries).map_err(|error| format!("the journal cannot be written: {error}"))?;
@@ -160,7 +180,7 @@ impl Storage {
     fn back_up(&self, to: PathBuf, reply: Reply) -> bool {
         let inputs = self.inputs.clone();
         let snapshot = self.store.as_ref().map(Store::snapshot);
-        std::thread::spawn(move || {
+        thread::spawn(move || {
             let result = match snapshot {
                 Some(Ok(snapshot)) => snapshot.save(&to).map_err(|error| error.to_string()),
                 Some(Err(error)) => Err(error.to_string()),
@@ -172,14 +192,20 @@ impl Storage {
     }
 }
 
-/// Puts every job into the batch. What the journal must say first comes back.
-fn fill(
-    batch: &Batch,
-    group: &[Job],
-    again: bool,
-    mut written: bool,
-) -> Result<(Vec<Swap>, Vec<Entry>), redb::Error> {
+/// What became of a group of jobs.
+struct Filled {
+    /// One for each job.
+    swaps: Vec<Swap>,
+    /// What the journal must say first.
+    entries: Vec<Entry>,
+    /// Nothing is to be written.
+    is_empty: bool,
+}
+
+/// Puts every job into the batch.
+fn fill(batch: &Batch, group: &[Job], again: bool, mut written: bool) -> Result<Filled, redb::Error> {
     let (mut swaps, mut entries) = (Vec::with_capacity(group.len()), Vec::new());
+    let mut is_empty = true;
     let mut records = batch.records()?;
     for job in group {
         let mut swap = Swap::Made;
@@ -201,9 +227,10 @@ fn fill(
                 batch.put_command(&item.command, Some(&item.payload))?;
                 batch.set_next_command(item.command.id.0 + 1)?;
             }
-            Job::Backup(..) | Job::Stop => {}
+            Job::Backup(..) | Job::Stop => swap = Swap::Conflict,
         }
+        is_empty &= swap == Swap::Conflict;
         swaps.push(swap);
     }
-    Ok((swaps, entries))
+    Ok(Filled { swaps, entries, is_empty })
 }

@@ -15,15 +15,19 @@ use moteseal::number::{DeviceId, Epoch};
 use moteseal::record::{GatewayId, RECORD_LEN, Record};
 use moteseal::server::{Command, CommandId, CommandState};
 use redb::{
-    Builder, Database, Error, ReadTransaction, ReadableDatabase as _, ReadableTable as _, Table,
-    TableDefinition, WriteTransaction,
+    Builder, Database, Error, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
+    StorageBackend as _, Table, TableDefinition, WriteTransaction,
 };
 
+use super::trial::Trial;
 use crate::files::FileError;
 
 const RECORDS: TableDefinition<&[u8; DeviceId::LEN], &[u8; RECORD_LEN]> = TableDefinition::new("records");
 const COMMANDS: TableDefinition<u64, &[u8]> = TableDefinition::new("commands");
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+
+/// What the database may keep in memory, in bytes: the records are in memory once more.
+const CACHE_LEN: usize = 16 << 20;
 
 const FORMAT: u64 = 1;
 const COMMAND_VERSION: u8 = 1;
@@ -50,7 +54,7 @@ pub struct Meta {
 }
 
 /// Everything in a store.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Contents {
     pub records: Vec<Record>,
     pub commands: Vec<Item>,
@@ -78,18 +82,28 @@ impl Store {
         Self::open(path)
     }
 
-    /// Opens a store, every page of which is checked.
+    /// Opens a store that has been looked at.
     pub fn open(path: &Path) -> Result<Self, FileError> {
-        let open = || {
-            if fs::metadata(path)?.len() == 0 {
+        let store = Builder::new().set_cache_size(CACHE_LEN).open(path).map(Self).map_err(Error::from);
+        store.and_then(|store| store.check_format().map(|()| store)).map_err(|error| unreadable(path, &error))
+    }
+
+    /// Reads everything, and checks every page; the file is left as it is.
+    pub fn look_at(path: &Path) -> Result<Contents, FileError> {
+        let look = || {
+            let trial = Trial::open(path)?;
+            if trial.len()? == 0 {
                 return Err(Error::Corrupted("it is empty".into()));
             }
-            let database = Builder::new().set_check_integrity_on_open(true).open(path)?;
+            let database = Builder::new()
+                .set_check_integrity_on_open(true)
+                .set_cache_size(CACHE_LEN)
+                .create_with_backend(trial)?;
             let store = Self(database);
             store.check_format()?;
-            Ok(store)
+            store.load()
         };
-        open().map_err(|error| unreadable(path, &error))
+        look().map_err(|error| unreadable(path, &error))
     }
 
     fn check_format(&self) -> Result<(), Error> {
@@ -100,12 +114,7 @@ impl Store {
         }
     }
 
-    /// Reads everything.
-    pub fn load(&self, path: &Path) -> Result<Contents, FileError> {
-        self.try_load().map_err(|error| unreadable(path, &error))
-    }
-
-    fn try_load(&self) -> Result<Contents, Error> {
+    fn load(&self) -> Result<Contents, Error> {
         let transaction = self.0.begin_read()?;
         let mut records = Vec::new();
         for row in transaction.open_table(RECORDS)?.iter()? {
@@ -273,8 +282,8 @@ impl Records<'_> {
 /// Makes a new file of mode 0600 and fills it; after an error it is gone again.
 fn write_new(path: &Path, fill: impl FnOnce(&Store) -> Result<(), Error>) -> Result<(), FileError> {
     let fail = |what: &dyn std::fmt::Display| FileError::new(path, format_args!("cannot be created: {what}"));
-    let created = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path);
-    drop(created.map_err(|error| match error.kind() {
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    drop(made.map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => fail(&"it exists, and nothing is overwritten; give a new name"),
         _ => fail(&error),
     })?);
@@ -293,7 +302,7 @@ fn write_new(path: &Path, fill: impl FnOnce(&Store) -> Result<(), Error>) -> Res
 fn unreadable(path: &Path, error: &Error) -> FileError {
     match error {
         Error::DatabaseAlreadyOpen => FileError::new(path, "is in use; one gateway at a time has a store"),
-        Error::Io(error) => FileError::new(path, format_args!("cannot be read: {error}")),
+        Error::Io(error) => FileError::new(path, format_args!("cannot be opened: {error}")),
         error => FileError::new(path, format_args!("is not a store, or damaged ({error}); restore a backup")),
     }
 }
@@ -340,4 +349,103 @@ fn decode_command(id: CommandId, bytes: &[u8]) -> Option<Item> {
         state,
     };
     (head[0] == COMMAND_VERSION && head[9] < 2).then(|| Item { command, payload: payload.to_vec() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use moteseal::keys::DeviceKey;
+    use moteseal::number::Generation;
+    use moteseal::record::Status;
+
+    fn with_store(test: impl FnOnce(Store, &Path)) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.redb");
+        test(Store::create(&path).unwrap(), &path);
+    }
+
+    fn record() -> Record {
+        Record::provisioned(DeviceId::new([1; 8]), Generation::FIRST, DeviceKey::new([2; 32]))
+    }
+
+    fn item(state: CommandState, expires: Option<u64>) -> Item {
+        let (id, device_id) = (CommandId(9), DeviceId::new([1; 8]));
+        Item { command: Command { id, device_id, idempotent: true, expires, state }, payload: vec![1, 2, 3] }
+    }
+
+    #[test]
+    fn m_88_a_record_is_set_only_where_it_is_the_expected_one() {
+        with_store(|store, path| {
+            let (old, new) = (record(), record().with_status(Status::Quarantined));
+            let other = record().with_status(Status::Revoked);
+            let batch = store.begin().unwrap();
+            {
+                let mut records = batch.records().unwrap();
+                assert_eq!(records.swap(&old, &new, false).unwrap(), Swap::Conflict);
+                records.put(&old).unwrap();
+                assert_eq!(records.swap(&old, &new, false).unwrap(), Swap::Made);
+                // The same once more is another's, unless it is this very write that is tried again.
+                assert_eq!(records.swap(&old, &new, false).unwrap(), Swap::Conflict);
+                assert_eq!(records.swap(&old, &new, true).unwrap(), Swap::Made);
+                assert_eq!(records.swap(&old, &other, true).unwrap(), Swap::Conflict);
+            }
+            batch.commit().unwrap();
+            drop(store);
+            let records = Store::look_at(path).unwrap().records;
+            assert_eq!((records.len(), records[0].status()), (1, Status::Quarantined));
+        });
+    }
+
+    #[test]
+    fn commands_are_read_as_they_were_written_until_they_end() {
+        with_store(|store, path| {
+            let sent = CommandState::Sent { gateway: GatewayId(3), epoch: Epoch::new(7, 8) };
+            for (state, expires) in
+                [(CommandState::Queued, None), (sent, Some(5)), (CommandState::Unknown, None)]
+            {
+                let (item, batch) = (item(state, expires), store.begin().unwrap());
+                batch.keep_command(&item).unwrap();
+                batch.commit().unwrap();
+                let read = &store.load().unwrap().commands[0];
+                assert_eq!((read.command, &read.payload), (item.command, &item.payload));
+            }
+            // A new state keeps the payload; the end removes it, and nothing brings it back.
+            for (state, left) in [(sent, 1), (CommandState::Acknowledged, 0), (CommandState::Queued, 0)] {
+                let batch = store.begin().unwrap();
+                batch.put_command(&item(state, None).command, None).unwrap();
+                batch.commit().unwrap();
+                assert_eq!(store.load().unwrap().commands.len(), left);
+            }
+            drop(store);
+            assert!(Store::look_at(path).unwrap().commands.is_empty());
+        });
+    }
+
+    #[test]
+    fn a_snapshot_is_of_its_moment_and_overwrites_nothing() {
+        with_store(|store, path| {
+            let batch = store.begin().unwrap();
+            batch.records().unwrap().put(&record()).unwrap();
+            batch.commit().unwrap();
+            let snapshot = store.snapshot().unwrap();
+            let batch = store.begin().unwrap();
+            batch.records().unwrap().put(&record().with_status(Status::Revoked)).unwrap();
+            batch.commit().unwrap();
+            let copy = path.with_file_name("copy");
+            snapshot.save(&copy).unwrap();
+            assert_eq!(Store::look_at(&copy).unwrap().records[0].status(), Status::Active);
+            assert!(snapshot.save(&copy).unwrap_err().to_string().contains("nothing is overwritten"));
+        });
+    }
+
+    #[test]
+    fn a_look_changes_nothing() {
+        with_store(|store, path| {
+            drop(store);
+            let before = fs::read(path).unwrap();
+            let meta = Store::look_at(path).unwrap().meta;
+            assert_eq!(meta, Meta::default());
+            assert!(fs::read(path).unwrap() == before);
+        });
+    }
 }

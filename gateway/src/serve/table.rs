@@ -2,7 +2,8 @@
 //! the short ones. It holds what the store holds, and no file. SPEC sections 4.8 and 7.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::hash::Hash;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 
 use moteseal::aead::Ring;
@@ -93,6 +94,16 @@ impl server::Table for Devices {
     type Address = SocketAddr;
     type Outbox = Outbox;
     type Backend = Ring;
+
+    /// A host, or for IPv6 the network of 64 bits that a host may have to itself.
+    fn source(address: SocketAddr) -> impl Hash {
+        match address.ip().to_canonical() {
+            IpAddr::V4(ip) => u64::from(ip.to_bits()),
+            IpAddr::V6(ip) => {
+                ip.segments()[..4].iter().fold(0, |network, part| network << 16 | u64::from(*part))
+            }
+        }
+    }
 
     fn find(&self, device_id: DeviceId) -> Option<Index> {
         self.by_id.get(&device_id).copied()

@@ -1,11 +1,13 @@
 //! The real program as a child process, and what it tells.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -165,7 +167,10 @@ impl Gateway {
     fn take(&mut self, line: &str) -> Value {
         assert!(line.ends_with('\n'), "a torn line: {line}");
         let event: Value = serde_json::from_str(line).expect(line);
-        assert!(event["event"].is_string() && event["at"].as_u64().is_some(), "{line}");
+        assert!(event["at"].as_u64().is_some(), "{line}");
+        let fields = event.as_object().unwrap().keys().filter(|key| !matches!(key.as_str(), "event" | "at"));
+        let documented = documented().get(event["event"].as_str().unwrap()).expect(line);
+        assert_eq!(&fields.cloned().collect::<BTreeSet<_>>(), documented, "{line}");
         self.told.push(event.clone());
         event
     }
@@ -207,6 +212,27 @@ impl Drop for Gateway {
 pub fn terminate(child: &Child) {
     let pid = rustix::process::Pid::from_child(child);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+}
+
+/// The fields of each event, as `--help` has them.
+fn documented() -> &'static BTreeMap<String, BTreeSet<String>> {
+    static DOCUMENTED: OnceLock<BTreeMap<String, BTreeSet<String>>> = OnceLock::new();
+    DOCUMENTED.get_or_init(|| {
+        let help = String::from_utf8(moteseal().args(["serve", "--help"]).output().unwrap().stdout).unwrap();
+        let mut events = BTreeMap::new();
+        let lines = help.lines().skip_while(|line| !line.starts_with("Events:"));
+        for line in lines.take_while(|line| !line.is_empty()).filter_map(|line| line.strip_prefix("  ")) {
+            let Some((names, _)) = line.split_once(": ").filter(|_| !line.starts_with(' ')) else { continue };
+            for name in names.split_inclusive(')') {
+                let (name, fields) = name.split_once(" (").unwrap_or((name, ""));
+                let fields = fields.trim_end_matches(')').split(", ").filter(|field| !field.is_empty());
+                let name = name.trim_start_matches([',', ' ']).to_owned();
+                events.insert(name, fields.map(str::to_owned).collect());
+            }
+        }
+        assert!(events.len() > 25, "{events:?}");
+        events
+    })
 }
 
 /// Payloads as events of this name told them.

@@ -130,24 +130,30 @@ impl Mote {
                 Heard::Welcome { early_taken: welcome.early_taken }
             }
             Header::Floor(floor) => {
-                let (epoch, salt) = self.outstanding.expect("a Hello outstanding");
-                assert_eq!(floor.echo, salt.echo());
+                let Some((epoch, salt)) = self.outstanding.filter(|(_, salt)| salt.echo() == floor.echo)
+                else {
+                    return Heard::Other;
+                };
                 let (key, nonce) = (self.key.floor_key(self.id, floor.floor), Nonce::hello(epoch, salt));
                 Portable::open(&key, nonce, sealed.aad, sealed.ciphertext, sealed.tag).expect("a Floor");
                 (self.boot, self.count, self.outstanding) = (floor.floor.boot() + 1, 0, None);
                 Heard::Floor(floor.floor)
             }
             Header::Reset(reset) => {
-                let session = self.session.as_mut().expect("a session");
-                session.verify_reset(&reset, sealed).expect("a Reset that verifies");
+                let session = self.session.as_mut();
+                if session.is_none_or(|session| session.verify_reset(&reset, sealed).is_err()) {
+                    return Heard::Other;
+                }
                 self.session = None;
                 Heard::Reset
             }
             Header::Data(data) => {
-                let session = self.session.as_mut().expect("a session");
-                match session.verify(&data, sealed).expect("a Data that verifies") {
-                    Incoming::Repeat(number) => Heard::Repeat(number.value()),
-                    Incoming::New(verified) => {
+                // What an older session was sent may come late.
+                let Some(session) = self.session.as_mut() else { return Heard::Other };
+                match session.verify(&data, sealed) {
+                    Err(_) => Heard::Other,
+                    Ok(Incoming::Repeat(number)) => Heard::Repeat(number.value()),
+                    Ok(Incoming::New(verified)) => {
                         let number = verified.number;
                         match verified.content {
                             Content::Empty => Heard::Ack,
