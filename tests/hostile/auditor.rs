@@ -11,7 +11,7 @@ use moteseal::aead::{Backend, Nonce, Portable};
 use moteseal::device::{Millis, Outcome};
 use moteseal::keys::{AeadKey, DeviceKey};
 use moteseal::number::{ConnectionId, DeviceId, Echo, Epoch, Generation, Salt, SequenceNumber};
-use moteseal::wire::{self, Header, Sealed, Seq, Unverified};
+use moteseal::wire::{self, AckBlock, Header, Sealed, Seq, Unverified};
 
 use crate::mote::Mote;
 
@@ -60,9 +60,26 @@ struct Session {
 pub struct Seen {
     pub device: usize,
     pub generation: Generation,
-    /// Of a Hello.
-    pub epoch: Option<Epoch>,
-    pub payload_len: usize,
+    pub kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    Hello {
+        epoch: Epoch,
+        payload_len: usize,
+    },
+    /// A Welcome or a Floor.
+    Answer,
+    Data {
+        way: Way,
+        epoch: Epoch,
+        number: u16,
+        block: Option<AckBlock>,
+    },
+    Reset {
+        number: u16,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -143,6 +160,16 @@ impl Auditor {
         seen
     }
 
+    /// What these bytes are, if they left one of the halves just so.
+    pub fn recognise(&self, bytes: &[u8]) -> Option<Kind> {
+        self.known.get(bytes).map(|seen| seen.kind)
+    }
+
+    /// Of which device they are.
+    pub fn sender(&self, bytes: &[u8]) -> Option<usize> {
+        self.known.get(bytes).map(|seen| seen.device)
+    }
+
     fn open_up(&mut self, now: Millis, device: usize, bytes: &[u8]) -> Option<Seen> {
         let mut bytes = bytes.to_vec();
         let Unverified { header, sealed } = Unverified::parse(&mut bytes).unwrap();
@@ -179,9 +206,9 @@ impl Auditor {
         self.sealed(&key, &nonce(), sealed.aad, &plaintext);
         let seen = Hello { device, generation, epoch: hello.epoch, salt: hello.salt };
         self.hellos.entry(hello.salt.echo()).or_default().push(seen);
-        let payload_len = plaintext.len();
+        let kind = Kind::Hello { epoch: hello.epoch, payload_len: plaintext.len() };
         self.name(Way::Up, (device, hello.epoch, None), plaintext);
-        Some(Seen { device, generation, epoch: Some(hello.epoch), payload_len })
+        Some(Seen { device, generation, kind })
     }
 
     fn open_welcome(&mut self, welcome: &wire::Welcome, sealed: &Sealed<'_>) -> Option<Seen> {
@@ -201,7 +228,7 @@ impl Auditor {
         let (device, generation) = (session.device, session.generation);
         self.sealed(&session.down.clone(), &Nonce::welcome(), sealed.aad, cid.as_bytes());
         self.sessions.entry(cid).or_default().push(session);
-        Some(Seen { device, generation, epoch: None, payload_len: 0 })
+        Some(Seen { device, generation, kind: Kind::Answer })
     }
 
     fn open_floor(&mut self, floor: wire::Floor, sealed: &Sealed<'_>) -> Option<Seen> {
@@ -214,7 +241,7 @@ impl Auditor {
                 Some((hello.device, hello.generation, key, nonce()))
             })?;
         self.sealed(&key, &nonce, sealed.aad, &[]);
-        Some(Seen { device, generation, epoch: None, payload_len: 0 })
+        Some(Seen { device, generation, kind: Kind::Answer })
     }
 
     fn open_reset(&mut self, reset: wire::Reset, sealed: &Sealed<'_>) -> Option<Seen> {
@@ -227,7 +254,7 @@ impl Auditor {
             Some((session.device, session.generation, session.down.clone()))
         })?;
         self.sealed(&key, &Nonce::reset(number), sealed.aad, &[]);
-        Some(Seen { device, generation, epoch: None, payload_len: 0 })
+        Some(Seen { device, generation, kind: Kind::Reset { number: number.value() } })
     }
 
     fn open_data(
@@ -255,17 +282,16 @@ impl Auditor {
         }
         self.sealed(&key, &Nonce::data(number), sealed.aad, &plaintext);
         let (block, payload) = match plaintext.split_first_chunk::<3>() {
-            Some(([high, low, _], payload)) if data.ack => (Some(u16::from_be_bytes([*high, *low])), payload),
+            Some((block, payload)) if data.ack => (AckBlock::decode(*block), payload),
             _ => (None, &plaintext[..]),
         };
         let name = (device, epoch, Some(number.value()));
         if way == Way::Down {
-            self.blocks.insert(name, block);
+            self.blocks.insert(name, block.map(|block| block.number.value()));
         }
         let payload = if data.control { Vec::new() } else { payload.to_vec() };
-        let payload_len = payload.len();
         self.name(way, name, payload);
-        Some(Seen { device, generation, epoch: None, payload_len })
+        Some(Seen { device, generation, kind: Kind::Data { way, epoch, number: number.value(), block } })
     }
 
     fn key(&self, device: usize, generation: Generation) -> &DeviceKey {
@@ -367,6 +393,17 @@ impl Auditor {
         let sessions = self.sessions.values().flatten().filter(|session| session.device == device);
         let latest = sessions.max_by_key(|session| session.epoch).unwrap();
         *latest.sent_at.last_key_value().unwrap().0
+    }
+
+    /// By how many numbers the server has gone past the one that carries this command.
+    pub fn numbers_since(&self, device: usize, command: u64) -> Option<u32> {
+        let of_device = self.sessions.values().flatten().filter(|session| session.device == device);
+        let latest = of_device.max_by_key(|session| session.epoch)?;
+        (0..latest.next[Way::Down as usize]).rev().find_map(|number| {
+            let name = (device, latest.epoch, u16::try_from(number).ok());
+            let payload = self.named.get(&(Way::Down, name))?.first().filter(|payload| payload.len() >= 9)?;
+            (Down::read(payload).id == command).then(|| latest.next[Way::Down as usize] - number)
+        })
     }
 
     /// Whether a command reached its device.

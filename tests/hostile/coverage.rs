@@ -86,6 +86,7 @@ pub const REQUIRED: &[&str] = &[
     "command: back in the queue",
     "command: expired",
     "command: never sealed",
+    "command: left of the window",
     "calm: recovered",
 ];
 

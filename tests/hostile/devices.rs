@@ -5,8 +5,8 @@ use moteseal::error::{PollError, ReceiveError, SendError};
 use moteseal::number::{Epoch, SequenceNumber};
 use moteseal_sim::nor::Tear;
 
-use crate::auditor::up_payload;
-use crate::mote::{Board, Half};
+use crate::auditor::{Kind, up_payload};
+use crate::mote::{Board, Half, Mote};
 use crate::network::{Datagram, SERVER};
 use crate::world::World;
 
@@ -133,6 +133,17 @@ impl World {
         }
     }
 
+    /// Many payloads in a row, of which the attacker takes every one, or some.
+    pub fn burst(&mut self, device: usize) {
+        let rate = self.network.rate;
+        self.network.rate = self.random.pick(&[rate, 1_000]);
+        for _ in 0..140 {
+            self.hand_over_one(device, Confirm::No, &[]);
+            self.send_plain(device);
+        }
+        self.network.rate = rate;
+    }
+
     pub fn connect(&mut self, device: usize) {
         if let Some(half) = &mut self.motes[device].half {
             half.connect(self.now);
@@ -217,9 +228,9 @@ impl World {
     fn device_sends(&mut self, device: usize, bytes: Vec<u8>) {
         let seen = self.auditor.left_device(self.now, device, &bytes);
         let mote = &mut self.motes[device];
-        if let Some(epoch) = seen.epoch {
+        if let Kind::Hello { epoch, payload_len } = seen.kind {
             assert!(mote.epoch.is_none_or(|highest| epoch >= highest), "M-29: an epoch went back");
-            assert!(!mote.untrusted || seen.payload_len == 0, "M-32: early data after a lost counter");
+            assert!(!mote.untrusted || payload_len == 0, "M-32: early data after a lost counter");
             mote.epoch = Some(epoch);
         }
         let datagram = Datagram { from: mote.address, to: SERVER, bytes };
@@ -228,6 +239,7 @@ impl World {
 
     pub fn device_receives(&mut self, device: usize, mut bytes: Vec<u8>) {
         let first = bytes.first().copied().unwrap_or(0);
+        let kind = self.auditor.recognise(&bytes);
         let mote = &mut self.motes[device];
         let before = mote.wear();
         let Some(half) = &mut mote.half else { return };
@@ -249,6 +261,7 @@ impl World {
         match result {
             Ok(brought) => {
                 check_wear(brought.event, wear);
+                mote.heard(kind.expect("P1: nobody has sent this"));
                 self.brought(device, brought);
             }
             Err(error) => {
@@ -294,6 +307,7 @@ impl World {
         let in_calm = mote.round_trips.is_some();
         match event {
             Event::SessionOpened { old_key, .. } => {
+                mote.acknowledged.clear();
                 mote.untrusted = false;
                 self.coverage.hit("device: session replaced");
                 if old_key == OldKey::Erased {
@@ -339,6 +353,21 @@ impl World {
             let round_trips = self.motes[device].round_trips.as_mut().unwrap();
             *round_trips += 1;
             assert!(*round_trips < 3, "P5: no session after three round trips");
+        }
+    }
+}
+
+impl Mote {
+    /// A datagram was accepted.
+    fn heard(&mut self, kind: Kind) {
+        match kind {
+            Kind::Data { block: Some(block), .. } => {
+                self.acknowledged.extend(block.numbers().map(SequenceNumber::value));
+            }
+            Kind::Reset { number } => {
+                assert!(!self.acknowledged.contains(&number), "M-46: a Reset for an acknowledged number");
+            }
+            _ => {}
         }
     }
 }

@@ -12,6 +12,7 @@ use moteseal::server::{
     Held, Index, Received, RecordChange, Sending, SentMark, Server,
 };
 
+use crate::auditor::{Kind, Way};
 use crate::network::{Address, Datagram, SERVER};
 use crate::random::Random;
 use crate::store::{Note, Started, Stopped};
@@ -27,6 +28,8 @@ pub struct Gateway {
     /// Devices that must be silent, and the order that said so last.
     silenced: BTreeMap<usize, u64>,
     orders: u64,
+    /// The sessions whose counters this run has, and the highest number verified in each.
+    live: BTreeMap<usize, (Epoch, u16)>,
     /// Hellos that this run of the server has committed: no replay of one asks for a write again (P6).
     committed: HashSet<(DeviceId, Epoch)>,
 }
@@ -96,7 +99,15 @@ impl World {
         let entropy = Random::new(self.random.next());
         let half = Server::new(table, entropy, GatewayId(0), Timing::DEFAULT, mark).unwrap();
         let (pending, acknowledged, committed) = (Vec::new(), Vec::new(), HashSet::new());
-        self.gateway = Some(Gateway { half, pending, acknowledged, silenced, orders: 0, committed });
+        self.gateway = Some(Gateway {
+            half,
+            pending,
+            acknowledged,
+            silenced,
+            orders: 0,
+            live: BTreeMap::new(),
+            committed,
+        });
         for (id, state) in words {
             self.word(id, state);
         }
@@ -150,11 +161,18 @@ impl World {
         let Some(gateway) = &mut self.gateway else { return };
         let before = (self.network.hostile && self.random.chance(150)).then(|| gateway.state());
         let len = bytes.len();
+        let (kind, device) = (self.auditor.recognise(&bytes), self.auditor.sender(&bytes));
         match gateway.half.receive(self.now, from, bytes) {
             Received::Rejected { reason, .. } => {
                 self.coverage.hit("server: rejected");
                 let malformed = matches!(reason, Reject::Verify(VerifyError::Malformed(_)));
                 assert!(!malformed && !matches!(reason, Reject::Entropy(_)), "{reason}");
+                if let (Some(Kind::Data { way: Way::Up, epoch, number, .. }), Some(device)) = (kind, device) {
+                    let newer =
+                        gateway.live.get(&device).is_some_and(|live| live.0 == epoch && live.1 < number);
+                    let lost = newer && reason == Reject::Verify(VerifyError::Inauthentic);
+                    assert!(!lost, "M-14: number {number} was rebuilt wrongly");
+                }
                 let same = before.is_none_or(|before| before == gateway.state());
                 assert!(same || reason == Reject::AnswerLimited, "P6: {reason} has changed something");
             }
@@ -206,6 +224,9 @@ impl World {
         if self.crashes("server: crash between commit and delivery") {
             return;
         }
+        let live = &mut self.gateway.as_mut().unwrap().live;
+        let highest = live.get(&device).filter(|live| live.0 == epoch).map_or(0, |live| live.1);
+        live.insert(device, (epoch, highest.max(number.value())));
         if let Some(payload) = payload {
             self.auditor.delivered_up(device_id, epoch, Some(number), payload.as_bytes());
         }
@@ -226,7 +247,10 @@ impl World {
                     "server: moved not excused"
                 });
             }
-            Some(ControlEvent::Close) | None => {}
+            Some(ControlEvent::Close) => {
+                self.gateway.as_mut().unwrap().live.remove(&device);
+            }
+            None => {}
             other => panic!("{other:?}"),
         }
         if let Some((answer, to)) = answer {

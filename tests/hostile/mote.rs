@@ -1,7 +1,7 @@
 //! One device: the real half on simulated flash, and an application that remembers what it handed over.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use moteseal::boot_counter::{BootCounter, NorBootCounter, entry};
@@ -72,6 +72,8 @@ pub struct Mote {
     pub wakes: Millis,
     /// The highest epoch that this boot has used (M-29).
     pub epoch: Option<Epoch>,
+    /// What the server has acknowledged in this session.
+    pub acknowledged: BTreeSet<u16>,
     /// This boot found its counter blank or broken and has had no answer yet (M-32).
     pub untrusted: bool,
     /// The counter's pages as they once were.
@@ -110,6 +112,7 @@ impl Mote {
             open: BTreeMap::new(),
             wakes: 0,
             epoch: None,
+            acknowledged: BTreeSet::new(),
             untrusted: false,
             saved: None,
             round_trips: None,

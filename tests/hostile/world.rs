@@ -123,7 +123,8 @@ impl World {
         let device = self.random.place(self.motes.len());
         match self.random.below(1_000) {
             0..600 => self.advance(),
-            600..720 => self.hand_over(device),
+            600..602 => self.burst(device),
+            602..720 => self.hand_over(device),
             720..740 => self.withdraw(device),
             740..745 => self.close(device),
             745..755 => self.connect(device),
@@ -253,12 +254,53 @@ impl World {
                 speaks = self.now + 20_000;
                 (0..self.motes.len()).for_each(|device| self.hand_over(device));
             }
+            if self.now > started + 300_000 {
+                self.end_what_is_out_of_reach();
+            }
             self.advance();
             self.complete_all();
             self.now = self.now.max(self.network.next().unwrap_or(self.now + 50).min(self.now + 50));
         }
+        self.check_one_more();
         self.coverage.hit("calm: recovered");
         self.motes.iter_mut().for_each(|mote| mote.round_trips = None);
+    }
+
+    /// A command that lies left of its device's window is never acknowledged, and goes on waiting until its session ends
+    /// (M-67, M-103). Here the device ends it.
+    fn end_what_is_out_of_reach(&mut self) {
+        for device in 0..self.motes.len() {
+            let Some(command) = self.unfinished_command(self.motes[device].id) else { continue };
+            if self.auditor.numbers_since(device, command.id.0).is_some_and(|numbers| numbers > 64) {
+                self.coverage.hit("command: left of the window");
+                self.close(device);
+                self.motes[device].round_trips = Some(0);
+                self.connect(device);
+            }
+        }
+    }
+
+    /// In calm weather a payload is acknowledged at once (M-100).
+    fn check_one_more(&mut self) {
+        self.pass(1_000);
+        for device in 0..self.motes.len() {
+            if self.is_in_service(device) {
+                self.hand_over_one(device, Confirm::Yes, &[]);
+                self.pass(100);
+                assert!(self.motes[device].open.is_empty(), "M-100: {} waits", self.motes[device].id);
+            }
+        }
+    }
+
+    /// So much time in calm weather.
+    fn pass(&mut self, ms: Millis) {
+        let until = self.now + ms;
+        while self.network.next().is_some_and(|at| at <= until) {
+            self.now = self.now.max(self.network.next().unwrap());
+            self.carry();
+            self.complete_all();
+        }
+        self.now = until;
     }
 
     fn unsettled(&self) -> Option<String> {
