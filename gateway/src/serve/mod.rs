@@ -185,7 +185,7 @@ fn stop_on_signals(inputs: SyncSender<Input>) -> io::Result<()> {
     thread::spawn(move || {
         let mut signals = signals.forever();
         signals.next();
-        thread::spawn(move || inputs.send(Input::Stop));
+        thread::spawn(move || drop(inputs.send(Input::Stop)));
         signals.next();
         tracing::error!("a second signal: stopped without waiting for what is under way");
         process::exit(1);
