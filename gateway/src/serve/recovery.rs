@@ -44,7 +44,8 @@ impl Paths {
 /// is behind it yet: a journal that is written anew would otherwise take the place of the link.
 fn journal_path(directory: &Path) -> PathBuf {
     let path = directory.join("journal");
-    let target = fs::canonicalize(&path).or_else(|_| fs::read_link(&path).map(|target| directory.join(target)));
+    let target =
+        fs::canonicalize(&path).or_else(|_| fs::read_link(&path).map(|target| directory.join(target)));
     target.unwrap_or(path)
 }
 
