@@ -1,5 +1,6 @@
 //! Acknowledgements and repeats, as times: when to repeat, when to give up, when to answer again. Times are
-//! milliseconds of any clock that does not run backwards, and does not stand still. It has never heard of bytes. SPEC section 7.
+//! milliseconds of any clock that does not run backwards, and does not stand still. It has never heard of bytes. SPEC
+//! section 7.
 
 use core::num::NonZeroU16;
 
