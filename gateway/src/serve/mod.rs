@@ -185,7 +185,10 @@ fn stop_on_signals(inputs: SyncSender<Input>) -> io::Result<()> {
     thread::spawn(move || {
         let mut signals = signals.forever();
         signals.next();
-        thread::spawn(move || drop(inputs.send(Input::Stop)));
+        // By itself: where the queue of inputs is full, it waits.
+        thread::spawn(move || {
+            let _ = inputs.send(Input::Stop);
+        });
         signals.next();
         tracing::error!("a second signal: stopped without waiting for what is under way");
         process::exit(1);

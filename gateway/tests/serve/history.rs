@@ -80,15 +80,6 @@ fn a_backup_restored_twice_lets_no_replay_through() {
     }
 }
 
-/// Takes away what makes a backup one, as a restore does once the mark is raised.
-fn adopt(backup: &Path) {
-    let database = redb::Database::open(backup).unwrap();
-    let batch = database.begin_write().unwrap();
-    let meta = redb::TableDefinition::<&str, u64>::new("meta");
-    assert!(batch.open_table(meta).unwrap().remove("backup").unwrap().is_some());
-    batch.commit().unwrap();
-}
-
 #[test]
 fn a_restore_cut_short_at_each_step_is_finished_by_the_next_start() {
     let site = Site::new(1);
@@ -96,23 +87,22 @@ fn a_restore_cut_short_at_each_step_is_finished_by_the_next_start() {
     let mut mote = Mote::new(1);
     mote.connect(gateway.addr);
     gateway.stop();
-    let copy = backup(&site, "backup");
+    let (store, journal) = (site.file("store.redb"), site.file("journal"));
+    // The restore makes a store of the backup again, before it stands in the place of the store.
+    let (copy, adopted) = (backup(&site, "backup"), fs::read(&store).unwrap());
     let gateway = site.start();
     mote.boot = 2;
     mote.connect(gateway.addr);
     gateway.stop();
-    let (store, journal) = (site.file("store.redb"), site.file("journal"));
     let (before, written) = (fs::read(&store).unwrap(), fs::read(&journal).unwrap());
     restore(&site, &copy);
     let raised = fs::read(&journal).unwrap();
     let copied = fs::read(&copy).unwrap();
-    // What is put in place is no backup any more.
-    adopt(&copy);
-    let adopted = fs::read(&copy).unwrap();
     // (store, journal, draft, whether the restore had begun for good)
     let steps = [
         (&before, &written, Some(&copied), false),
         (&before, &raised, Some(&copied), true),
+        (&before, &raised, Some(&adopted), true),
         (&adopted, &raised, None, true),
     ];
     let sent = mote.hellos.len();

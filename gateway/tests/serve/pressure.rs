@@ -88,8 +88,13 @@ fn a_stop_on_a_full_disk_says_that_something_is_lost() {
 #[test]
 fn where_nobody_reads_what_it_tells_the_second_signal_ends_it() {
     let site = Site::new(1);
-    let mut child =
-        site.serve_command().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = site
+        .serve_command()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     // Each is answered by a line of over 100 bytes: the pipe is full, then the queue of inputs, then stdin itself.
     let writer = thread::spawn(move || while stdin.write_all(b"frobnicate\n").is_ok() {});
