@@ -59,7 +59,7 @@ pub struct Settled {
 pub struct Timing {
     /// The shortest first wait for an acknowledgement or a Welcome (RFC 7252, `ACK_TIMEOUT`): 2,000.
     pub answer_timeout_ms: u32,
-    /// How often a Data with C is repeated (RFC 7252, `MAX_RETRANSMIT`): 4.
+    /// How often a Data with C is repeated (RFC 7252, `MAX_RETRANSMIT`): 4; 254 at most.
     pub repeats: u8,
     /// The longest wait between two Hellos: 600,000, ten minutes.
     pub hello_cap_ms: u32,

@@ -39,7 +39,8 @@ pub struct DeviceArgs {
 pub struct SendArgs {
     #[command(flatten)]
     device: DeviceArgs,
-    /// The payload, as hexadecimal digits.
+    /// The payload, as hexadecimal digits. Whoever may list the processes of this host can read it here; the gateway's
+    /// own stdin takes it unseen.
     #[arg(value_name = "HEX")]
     payload: String,
     /// Running the command twice is like running it once: it goes back into the queue where its outcome is

@@ -125,7 +125,12 @@ pub fn listen_on_socket(directory: &Path, inputs: SyncSender<Input>) -> Result<(
     let listener = UnixListener::bind(&path).map_err(fail)?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(fail)?;
     thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
+        for stream in listener.incoming() {
+            let Ok(stream) = stream else {
+                // No descriptor is free, for instance: not to be asked again at once.
+                thread::sleep(Duration::from_millis(100));
+                continue;
+            };
             let inputs = inputs.clone();
             thread::spawn(move || serve(&stream, &inputs));
         }

@@ -28,7 +28,8 @@ epoch). Device ids and payloads are hexadecimal digits, an epoch is \"boot.count
       sent with --idempotent is in the queue again, unless it has expired
   expired (device, command): its time passed before it was sent
   refused (device, command, reason): a request, or a command of a device that was revoked; not given is null
-  floor (device, to): a stale Hello; the device was told how far its epochs have come
+  floor (device, to): a stale Hello; the device was told how far its epochs have come. At most 20 lines a second:
+      anybody can replay one; more are told as rejected, with the reason \"floor\"
   reset (device, to): the device has a session from before a restart; it was told to open a new one
   moved (device, from, excused): a Floor moved the device's boot counter, which was at `from`. Excused: a restore
       caused it; otherwise flash was erased or rolled back, or there is a clone
@@ -53,6 +54,9 @@ Requests: one line each on stdin, answered by an event; `moteseal send` and its 
 
 /// How often one reason of rejects is told, in milliseconds.
 const REJECTS_EVERY_MS: Millis = 1_000;
+
+/// How many Floors are told in that time.
+const FLOORS_TOLD: u32 = 20;
 
 /// Everything that is told, as [`HELP`] says.
 #[derive(Debug, Serialize)]
@@ -150,6 +154,14 @@ pub fn line(event: &Event<'_>) -> String {
 pub struct Events<W> {
     out: W,
     rejects: BTreeMap<&'static str, Rejects>,
+    floors: Floors,
+}
+
+/// How many Floors were told since when.
+#[derive(Debug, Default)]
+struct Floors {
+    since: Millis,
+    told: u32,
 }
 
 #[derive(Debug, Default)]
@@ -162,7 +174,7 @@ struct Rejects {
 
 impl<W: Write> Events<W> {
     pub fn new(out: W) -> Self {
-        Self { out, rejects: BTreeMap::new() }
+        Self { out, rejects: BTreeMap::new(), floors: Floors::default() }
     }
 
     /// Tells an event, now.
@@ -183,6 +195,18 @@ impl<W: Write> Events<W> {
         rejects.device = if rejects.count == 0 || rejects.device == device { device } else { None };
         rejects.count += 1;
         self.tell_rejects(now)
+    }
+
+    /// Tells of a Floor, or counts it where there are many: a recorded stale Hello brings one each time.
+    pub fn floor(&mut self, now: Millis, device: DeviceId, to: SocketAddr) -> io::Result<()> {
+        if now >= self.floors.since + REJECTS_EVERY_MS {
+            self.floors = Floors { since: now, told: 0 };
+        }
+        if self.floors.told >= FLOORS_TOLD {
+            return self.reject(now, "floor", Some(device));
+        }
+        self.floors.told += 1;
+        self.tell(&Event::Floor { device: Text(device), to })
     }
 
     /// Tells the counts that are due.
@@ -228,6 +252,24 @@ mod tests {
             r#"{"event":"data","device":"a5a5a5a5a5a5a5a5","epoch":"7.1","seq":3,"payload":"01ff","at":"#
         ));
         assert!(super::line(&Event::Stopped).starts_with(r#"{"event":"stopped","at":"#));
+    }
+
+    #[test]
+    fn a_flood_of_floors_is_twenty_lines_a_second_and_a_count() {
+        let mut events = Events::new(Vec::new());
+        let (device, to) = (DeviceId::new([1; 8]), SocketAddr::from(([127, 0, 0, 1], 9)));
+        for now in 5_000..8_000 {
+            events.floor(now, device, to).unwrap();
+        }
+        events.tell_all_rejects(8_000).unwrap();
+        let lines = String::from_utf8(events.out).unwrap();
+        assert_eq!(lines.matches(r#""event":"floor""#).count(), 60);
+        let counted: u64 = lines
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["count"].as_u64())
+            .sum();
+        assert_eq!(counted, 3_000 - 60);
+        assert!(lines.lines().count() < 66);
     }
 
     #[test]

@@ -7,7 +7,6 @@ use std::sync::mpsc::SyncSender;
 use std::thread;
 use std::time::Duration;
 
-use moteseal::error::Reject;
 use moteseal::server::{
     Answer, AnswerKind, ControlEvent, DataReceived, Durable, Held, Index, Received, RecordChange,
 };
@@ -61,19 +60,12 @@ impl Core {
     pub(super) fn receive(&mut self, from: SocketAddr, datagram: Vec<u8>) -> io::Result<()> {
         let now = self.now();
         match self.server.receive(now, from, datagram) {
-            Received::Rejected { reason, device_id } => {
-                if reason == Reject::BootCounterUsedUp {
-                    let device = device_id.map(|id| id.to_string()).unwrap_or_default();
-                    tracing::warn!("device {device} has used its boot counter up; provision it anew");
-                }
-                self.events.reject(now, reason.word(), device_id)
-            }
+            Received::Rejected { reason, device_id } => self.events.reject(now, reason.word(), device_id),
             Received::Answered { kind, device_id, answer, to } => {
                 self.transmit(&answer, to);
-                let device = Text(device_id);
                 match kind {
-                    AnswerKind::Floor => self.events.tell(&Event::Floor { device, to }),
-                    AnswerKind::Reset => self.events.tell(&Event::Reset { device, to }),
+                    AnswerKind::Floor => self.events.floor(now, device_id, to),
+                    AnswerKind::Reset => self.events.tell(&Event::Reset { device: Text(device_id), to }),
                     AnswerKind::Welcome | AnswerKind::Acknowledgement => Ok(()),
                 }
             }
