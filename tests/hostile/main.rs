@@ -45,7 +45,7 @@ fn run(seed: u64, steps: u64) -> (Coverage, u64) {
 fn no_promise_is_broken() {
     let steps = variable("MOTESEAL_STEPS").unwrap_or(6_000);
     let only = variable("MOTESEAL_SEED");
-    let seeds = only.map_or(0..variable("MOTESEAL_SEEDS").unwrap_or(12), |seed| seed..seed + 1);
+    let seeds = only.map_or(0..variable("MOTESEAL_SEEDS").unwrap_or(16), |seed| seed..seed + 1);
     let mut coverage = Coverage::default();
     let mut carried = 0;
     for seed in seeds {
