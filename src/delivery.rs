@@ -1,11 +1,13 @@
 //! Acknowledgements and repeats, as times: when to repeat, when to give up, when to answer again. Times are
-//! milliseconds of any clock that does not run backwards. It has never heard of bytes. SPEC section 9.
+//! milliseconds of any clock that does not run backwards, and does not stand still. It has never heard of bytes. SPEC
+//! section 9.
 
 use core::num::NonZeroU16;
 
 use crate::number::Salt;
 
-/// A moment in milliseconds, by the caller's clock.
+/// A moment in milliseconds, by the caller's clock, which goes on while the device sleeps: a command that was held back
+/// meanwhile looks younger than it is by as long as the clock stood still.
 pub type Millis = u64;
 
 /// Names a payload that was handed over and whose outcome will be told.

@@ -172,6 +172,14 @@ impl RotationSecret {
     }
 }
 
+impl PartialEq for RotationSecret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for RotationSecret {}
+
 impl fmt::Debug for RotationSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RotationSecret(..)")

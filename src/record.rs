@@ -2,8 +2,6 @@
 //! It knows how a record looks as bytes and how it is raised after a restore; not where it lies.
 //! SPEC sections 3.2, 7.2 and 7.7.
 
-use subtle::ConstantTimeEq;
-
 use crate::error::RecordError;
 use crate::keys::{DeviceKey, KEY_LEN, RotationSecret};
 use crate::number::{ConnectionId, DeviceId, Epoch, Generation, Salt, ServerSalt};
@@ -56,7 +54,7 @@ pub struct Entry {
 }
 
 /// A rotation that has begun: the next key, and the secret that tells the device to make it too.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rotation {
     /// What *rotate* carries.
     pub secret: RotationSecret,
@@ -64,8 +62,8 @@ pub struct Rotation {
     pub key: DeviceKey,
 }
 
-/// The durable state of one device.
-#[derive(Clone, Debug)]
+/// The durable state of one device. Keys in it are compared in constant time.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     pub(crate) device_id: DeviceId,
     pub(crate) status: Status,
@@ -198,11 +196,6 @@ impl Record {
     /// rolled back flash, or a clone.
     pub const fn clones(&self) -> u32 {
         self.clones
-    }
-
-    /// Whether another record says the same.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.encode().expose().ct_eq(other.encode().expose()).into()
     }
 
     /// The key and generation that the two generation bits of a Hello name.

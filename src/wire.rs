@@ -218,6 +218,7 @@ fn ciphertext_fits(header: &Header, len: usize) -> bool {
 }
 
 /// The header, its length, and the length of the associated data.
+#[inline]
 fn parse_header(datagram: &[u8]) -> Result<(Header, usize, usize), ParseError> {
     let flags = *datagram.first().ok_or(ParseError::Length)?;
     if flags & VERSION_MASK != VERSION_1 {
@@ -265,6 +266,7 @@ fn parse_floor(flags: u8, reader: &mut Reader<'_>) -> Result<Floor, ParseError> 
     Ok(Floor { echo: reader.array()?, floor: Epoch::from_bytes(reader.array()?) })
 }
 
+#[inline]
 fn parse_data(flags: u8, reader: &mut Reader<'_>) -> Result<Data, ParseError> {
     if flags & (CONFIRM | TWO_BYTES) == CONFIRM {
         return Err(ParseError::ConfirmWithoutFullNumber);

@@ -49,6 +49,7 @@ def _window_of_data(cases: Cases) -> None:
 
 def _window_of_hellos(cases: Cases) -> None:
     same_epoch = ALICE.hello(CURRENT.epoch, salt("negative same epoch"), b"22.0 C")
+    same_salt = ALICE.hello(CURRENT.epoch, CURRENT.salt, b"22.0 C")
     ancient = ALICE.hello(epoch_bytes(3, 9), salt("negative ancient"), b"20.0 C")
     first = ALICE.hello(epoch_bytes(1, 0), salt("negative first"))
     carol_3 = Device(CAROL.device_id, 3)
@@ -61,6 +62,7 @@ def _window_of_hellos(cases: Cases) -> None:
             [
                 (f"hello-seen-{at}", "An older Hello again, epoch seen inside the window.", OLDER.hello()),
                 (f"hello-same-epoch-{at}", "Equal in epoch but not in bytes.", same_epoch),
+                (f"hello-same-salt-{at}", "Equal in epoch and salt but not in bytes.", same_salt),
             ],
         )
         add_table(
@@ -95,6 +97,7 @@ def _window_of_hellos(cases: Cases) -> None:
                 "After a crash, epoch and salt of the confirmed entry: nothing at all.",
                 CURRENT.hello(),
             ),
+            ("hello-same-salt-restarted", "Not in bytes, but the tag is not known any more: nothing.", same_salt),
         ],
     )
     add_table(

@@ -71,7 +71,9 @@ def _server_verified_hello(record: Record, device, fields: dict, datagram: bytes
     if candidate and candidate.welcome_kept and candidate.session.hello().datagram == datagram:
         return ACCEPTED
     if confirmed and (confirmed.session.epoch, confirmed.session.salt) == (fields["epoch"], fields["salt"]):
-        return Verdict("window", "replayed")
+        # Its tag is in memory with its Welcome; after a crash epoch and salt decide.
+        if not confirmed.welcome_kept or confirmed.session.hello().datagram == datagram:
+            return Verdict("window", "replayed")
     verdict = record.window.verdict(int.from_bytes(fields["epoch"], "big"))
     if verdict == "fresh":
         return ACCEPTED

@@ -1,5 +1,6 @@
 //! The `moteseal` program: provisioning, a gateway, a device for trying, and the demonstration of all of them.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -70,7 +71,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("moteseal: {error}");
+        let _ = writeln!(std::io::stderr(), "moteseal: {error}");
         ExitCode::FAILURE
     })
 }

@@ -97,7 +97,13 @@ impl Epochs {
 
 /// Stores `target`, or one more than what is stored where that is higher, as after a write that was reported as failed
 /// and was none. Reads it back.
+///
+/// What was read must read the same once more: where the newest entry of a log could not be read for a moment, the one
+/// before it counts, and one more than that is a boot that has been.
 fn advance(counter: &mut impl BootCounter, stored: Stored, target: u32) -> Result<u32, CounterError> {
+    if counter.load()? != stored {
+        return Err(StorageError::Verify.into());
+    }
     let boot = match stored {
         Stored::Intact(stored) => stored.checked_add(1).ok_or(CounterError::UsedUp)?.max(target),
         Stored::Blank | Stored::Broken => target,
@@ -172,6 +178,14 @@ mod tests {
         assert_eq!(epochs.pass(&mut counter, Epoch::new(20, 0), Epoch::new(7, 0)), Ok(true));
         assert_eq!(epochs.pass(&mut counter, Epoch::new(40, 0), Epoch::new(21, 0)), Ok(true));
         assert_eq!(epochs.moved_from(), NonZeroU32::new(7));
+    }
+
+    #[test]
+    fn a_counter_that_was_misread_once_is_not_used_twice() {
+        let mut counter = Counter(Stored::Intact(90));
+        assert_eq!(advance(&mut counter, Stored::Intact(89), 1), Err(StorageError::Verify.into()));
+        assert_eq!(advance(&mut counter, Stored::Broken, 1), Err(StorageError::Verify.into()));
+        assert_eq!(counter.0, Stored::Intact(90));
     }
 
     #[test]

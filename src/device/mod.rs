@@ -18,7 +18,7 @@
 //! use moteseal::device::{Config, Confirm, Device, Hardware};
 //! use moteseal::error::{BootError, SendError};
 //!
-//! # trait Radio { fn transmit(&mut self, _: &[u8]) {} fn next(&mut self, _: u64) -> Option<&mut [u8]>; fn now(&self) -> u64; }
+//! # trait Radio { fn transmit(&mut self, _: &[u8]) {} fn next(&mut self, _: u64) -> Option<(u64, &mut [u8])>; fn now(&self) -> u64; }
 //! # fn obey(_: &[u8]) {}
 //! # #[derive(Debug)] enum Error { Boot(BootError), Send(SendError) }
 //! # impl From<BootError> for Error { fn from(e: BootError) -> Self { Self::Boot(e) } }
@@ -37,8 +37,8 @@
 //!             radio.transmit(datagram);
 //!         }
 //!         let deadline = device.deadline().unwrap_or(u64::MAX);
-//!         let Some(datagram) = radio.next(deadline) else { break };
-//!         let now = 0;
+//!         // The time after the wait, not before it: ages of commands are measured by it.
+//!         let Some((now, datagram)) = radio.next(deadline) else { break };
 //!         // Whatever is not authentic is an error: drop it in silence.
 //!         let Ok(received) = device.receive(now, datagram) else { continue };
 //!         if let Some(payload) = received.payload {

@@ -105,15 +105,18 @@ impl Keyring {
         Ok(Some(slot))
     }
 
-    /// A Welcome under the key in `slot` was opened: erases the other key if that is the older one (M-120).
+    /// A Welcome under the key in `slot` was opened: erases the other key if that is the older one (M-120). Where there
+    /// is no other, what a power cut left of one goes: half an erase may leave most of the old key. A slot that is blank
+    /// is only read.
     pub(super) fn welcomed(&mut self, keys: &mut impl KeySlots, slot: Slot) -> OldKey {
-        if !self.is_rotating() || slot != self.newest() {
+        if slot != self.newest() {
             return OldKey::Untouched;
         }
+        let erased = if self.is_rotating() { OldKey::Erased } else { OldKey::Untouched };
         match keys.erase(slot.other()) {
             Ok(()) => {
                 *self.slot(slot.other()) = None;
-                OldKey::Erased
+                erased
             }
             Err(error) => OldKey::Kept(error),
         }

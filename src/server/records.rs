@@ -136,9 +136,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
         Ok(unknown.or(ended.and_then(|active| active.unanswered())))
     }
 
-    /// Puts a durable record in the place of the one that it was made from, comparing as the store does: by
-    /// content. What a store has made is then never refused here, also where a record has changed and changed
-    /// back. A session that it does not name ends:
+    /// Puts a durable record in the place of the one that it was made from. A session that it does not name ends:
     /// its rotation is finished, or it was confirmed while the change that displaces it was under way. Its
     /// connection id belongs to nobody then. Gives the command that this leaves *unknown*.
     pub(super) fn replace(
@@ -149,7 +147,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
         let peer = self.table.peer_mut(index).ok_or(CommitError::Conflict)?;
         // By content, as a store compares (M-88): a quarantine and a readmission leave the record as it was, and a
         // change from before them, which the store has made, must not be refused here.
-        if !peer.record.is_same(&expected) {
+        if peer.record != expected {
             return Err(CommitError::Conflict);
         }
         let mut before: heapless::Vec<ConnectionId, 3> = peer.cids().collect();

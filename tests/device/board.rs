@@ -1,5 +1,7 @@
 //! Hardware in memory: what survives a reboot, how often it was written, and where it fails or loses power.
 
+use std::collections::HashSet;
+
 use moteseal::boot_counter::{BootCounter, Stored};
 use moteseal::device::{Config, Device, Hardware, Millis, Received};
 use moteseal::entropy::Entropy;
@@ -50,6 +52,8 @@ pub struct Board {
     pub fault: Option<Fault>,
     pub loads: usize,
     pub dead: bool,
+    /// Slots with what a power cut left of a write or an erase.
+    pub remains: HashSet<Slot>,
 }
 
 /// A generator that is good enough for tests, and may be stuck or broken.
@@ -80,6 +84,7 @@ impl Board {
             fault: None,
             loads: 0,
             dead: false,
+            remains: HashSet::new(),
         }
     }
 
@@ -116,6 +121,11 @@ impl Board {
 
     fn powered<T>(&self, value: T) -> Result<T, StorageError> {
         if self.dead { Err(StorageError::Read) } else { Ok(value) }
+    }
+
+    fn tear(&mut self, slot: Slot) {
+        *self.slot(slot) = None;
+        self.remains.insert(slot);
     }
 
     fn slot(&mut self, slot: Slot) -> &mut Option<KeySlot> {
@@ -156,16 +166,27 @@ impl KeySlots for Board {
         let (effect, result) = self.change(Op::Write(slot, key.generation.number()));
         match effect {
             Effect::None | Effect::Lost => {}
-            Effect::Torn => *self.slot(slot) = None,
-            Effect::Whole => *self.slot(slot) = Some(key.clone()),
+            Effect::Torn => self.tear(slot),
+            Effect::Whole => {
+                *self.slot(slot) = Some(key.clone());
+                self.remains.remove(&slot);
+            }
         }
         result
     }
 
     fn erase(&mut self, slot: Slot) -> Result<(), StorageError> {
+        if self.slot(slot).is_none() && !self.remains.contains(&slot) {
+            return self.powered(());
+        }
         let (effect, result) = self.change(Op::Erase(slot));
-        if matches!(effect, Effect::Torn | Effect::Whole) {
-            *self.slot(slot) = None;
+        match effect {
+            Effect::None | Effect::Lost => {}
+            Effect::Torn => self.tear(slot),
+            Effect::Whole => {
+                *self.slot(slot) = None;
+                self.remains.remove(&slot);
+            }
         }
         result
     }

@@ -20,7 +20,7 @@ fn try_boot(board: &mut Board) -> Result<Mote<'_>, BootError> {
 fn m25_the_counter_is_advanced_and_read_back_before_anything_is_sent() {
     let mut board = Board::with_counter(Stored::Intact(7));
     assert_eq!(boot(&mut board).drain(0), [[0u8; 0]; 0]);
-    assert_eq!((board.ops.as_slice(), board.loads), (&[Op::Store(8)][..], 2));
+    assert_eq!((board.ops.as_slice(), board.loads), (&[Op::Store(8)][..], 3));
     let mut device = boot(&mut board);
     device.connect(0);
     assert_eq!(open_hello(&device.one(0)).epoch, Epoch::new(9, 0));

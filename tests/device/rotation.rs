@@ -284,6 +284,24 @@ fn m120_an_erase_that_fails_is_told_and_tried_again() {
 }
 
 #[test]
+fn m120_what_a_cut_erase_left_of_the_old_key_goes_at_the_next_welcome() {
+    let (_, new) = rotation_to(2, 1);
+    let mut board = rotating(&new);
+    board.fault = Some(Fault { at: 1, effect: Effect::Torn, power_cut: true });
+    for ops in
+        [vec![Op::Store(1), Op::Erase(Slot::A)], vec![Op::Store(2), Op::Erase(Slot::A)], vec![Op::Store(3)]]
+    {
+        let mut device = boot(&mut board);
+        device.connect(0);
+        let (_, welcome) = Peer::answer_under(&open(&device.one(0), &new), &new);
+        device.hear(0, &welcome);
+        assert_eq!(board.ops, ops);
+        board.repair();
+        board.ops.clear();
+    }
+}
+
+#[test]
 fn a_rotation_replaces_an_outstanding_hello_and_its_payload_is_unknown() {
     let (secret, new) = rotation_to(2, 1);
     let mut board = Board::new();

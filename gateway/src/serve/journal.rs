@@ -167,7 +167,13 @@ impl Journal {
         self.number
     }
 
-    /// Writes these entries, all or none, and syncs. After an error it is to be called again with the same.
+    /// A write failed: what is known is not in the file, and another append is due, of nothing if need be.
+    pub const fn is_torn(&self) -> bool {
+        self.is_torn
+    }
+
+    /// Writes these entries, all or none, and syncs. After an error it is to be called again; what is known by then
+    /// is written with whatever is added.
     pub fn append(&mut self, entries: &[Entry]) -> io::Result<()> {
         for entry in entries {
             self.state.apply(entry).map_err(io::Error::other)?;
@@ -419,6 +425,14 @@ impl State {
 }
 
 #[cfg(test)]
+impl Journal {
+    /// As on a full disk: the next write fails.
+    pub fn fail_once(&mut self) {
+        self.file = File::open(&self.path).unwrap();
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -547,7 +561,7 @@ mod tests {
         with_journal(|mut journal, path| {
             journal.append(&entries()).unwrap();
             // A file that cannot be written, with what a write may have left behind.
-            journal.file = File::open(path).unwrap();
+            journal.fail_once();
             assert!(journal.append(&[Entry::Mark(88)]).is_err());
             let torn = [fs::read(path).unwrap(), vec![0xAA; 30]].concat();
             fs::write(path, torn).unwrap();

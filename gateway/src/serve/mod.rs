@@ -21,7 +21,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal as _, Stdout};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Sender, SyncSender};
@@ -79,7 +79,9 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode, String> {
     let ansi = io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_max_level(args.log).with_ansi(ansi).with_writer(io::stderr).init();
+    // A log that cannot be written, to a file on a full disk for instance, must not stop the gateway.
+    let log = tracing_subscriber::fmt().with_max_level(args.log).with_ansi(ansi).with_writer(io::stderr);
+    log.log_internal_errors(false).init();
     let devices = args.registry.as_deref().map(|path| registry::read(path).map(|devices| (path, devices)));
     let devices = devices.transpose()?;
     let rotation_keys = args.rotation_keys.as_deref().map(registry::read_rotation_keys).transpose()?;
@@ -176,14 +178,20 @@ fn take_up(
     Ok(queue)
 }
 
+/// The first signal stops the gateway in order; the second one at once, as a crash would: where nobody reads stdout,
+/// the first is never looked at.
 fn stop_on_signals(inputs: SyncSender<Input>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     thread::spawn(move || {
-        for _ in signals.forever() {
-            if inputs.send(Input::Stop).is_err() {
-                return;
-            }
-        }
+        let mut signals = signals.forever();
+        signals.next();
+        // By itself: where the queue of inputs is full, it waits.
+        thread::spawn(move || {
+            let _ = inputs.send(Input::Stop);
+        });
+        signals.next();
+        tracing::error!("a second signal: stopped without waiting for what is under way");
+        process::exit(1);
     });
     Ok(())
 }

@@ -34,10 +34,19 @@ impl Paths {
         Self {
             directory: directory.to_owned(),
             store: directory.join("store.redb"),
-            journal: directory.join("journal"),
+            journal: journal_path(directory),
             lock: directory.join("lock"),
         }
     }
+}
+
+/// Where the journal is. A link to storage that is never rolled back is followed here and for good, also where nothing
+/// is behind it yet: a journal that is written anew would otherwise take the place of the link.
+fn journal_path(directory: &Path) -> PathBuf {
+    let path = directory.join("journal");
+    let target =
+        fs::canonicalize(&path).or_else(|_| fs::read_link(&path).map(|target| directory.join(target)));
+    target.unwrap_or(path)
 }
 
 /// Everything that a gateway has when it starts.
@@ -100,6 +109,11 @@ pub fn open(paths: &Paths, confirms_raise: bool) -> Result<Opened, FileError> {
         (false, true) => return Err(no_journal(paths)),
     };
     let contents = if has_store { Store::look_at(&paths.store)? } else { Contents::default() };
+    if contents.is_backup {
+        let what = "is a backup that was copied into place, and without a raise of the mark replays would be taken; \
+                    move it away and give it to `moteseal restore --from`";
+        return Err(FileError::new(&paths.store, what));
+    }
     if contents.records.is_empty() {
         raise_if_written(&mut journal, paths, confirms_raise)?;
     }
@@ -161,7 +175,7 @@ fn reconcile(
     contents: Contents,
     has_store: bool,
 ) -> Result<Opened, FileError> {
-    let Contents { records, mut commands, meta } = contents;
+    let Contents { records, mut commands, meta, .. } = contents;
     let state = journal.state();
     if meta.journal > journal.number() || meta.mark > state.mark {
         return Err(journal_is_older(paths));
@@ -371,6 +385,57 @@ mod tests {
             assert_eq!(journal.state().mark, MARK_MAX);
             // M-126: it cannot rise any more.
             assert!(raise(&mut journal, paths, [], true).is_err());
+        });
+    }
+
+    #[test]
+    fn m_78_a_journal_kept_elsewhere_through_a_link_stays_there() {
+        let (directory, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (link, target) = (directory.path().join("journal"), elsewhere.path().join("fleet.journal"));
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        for mark in [0, 77] {
+            // The first time there is nothing behind the link.
+            let mut journal = open(&Paths::new(directory.path()), false).unwrap().journal;
+            assert_eq!(journal.state().mark, mark);
+            journal.append(&[Entry::Mark(77)]).unwrap();
+            assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        }
+        assert_eq!(Journal::open(&target).unwrap().state().mark, 77);
+    }
+
+    #[test]
+    fn m_80_a_backup_copied_into_place_by_hand_is_refused_and_restored_by_the_command() {
+        with_journal(&[Entry::Written], |journal, paths| {
+            drop(journal);
+            drop(open(paths, false).unwrap());
+            let backup = paths.directory.join("backup");
+            Store::open(&paths.store).unwrap().snapshot().unwrap().save(&backup).unwrap();
+            let mark = Journal::open(&paths.journal).unwrap().state().mark;
+            fs::copy(&backup, &paths.store).unwrap();
+            let error = open(paths, false).unwrap_err().to_string();
+            assert!(error.contains("moteseal restore"), "{error}");
+            assert_eq!(Journal::open(&paths.journal).unwrap().state().mark, mark);
+            super::super::restore::restore(paths, &backup, false).unwrap();
+            let opened = open(paths, false).unwrap();
+            assert!(opened.journal.state().mark > mark);
+            assert!(opened.records.iter().all(|record| record.newest().boot() > mark));
+        });
+    }
+
+    #[test]
+    fn m_78_a_restore_sees_by_the_store_in_place_that_the_journal_was_rolled_back() {
+        with_journal(&[Entry::Written], |journal, paths| {
+            drop(journal);
+            drop(open(paths, false).unwrap());
+            let (backup, old) = (paths.directory.join("backup"), fs::read(&paths.journal).unwrap());
+            Store::open(&paths.store).unwrap().snapshot().unwrap().save(&backup).unwrap();
+            // A device is revoked, and then the journal forgets it.
+            Journal::open(&paths.journal).unwrap().append(&[Entry::Status(id(1), Status::Revoked)]).unwrap();
+            drop(open(paths, false).unwrap());
+            fs::write(&paths.journal, &old).unwrap();
+            let error = super::super::restore::restore(paths, &backup, false).unwrap_err().to_string();
+            assert!(error.contains("rolled back"), "{error}");
+            assert!(fs::read(&paths.journal).unwrap() == old);
         });
     }
 

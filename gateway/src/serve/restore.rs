@@ -43,13 +43,17 @@ fn restore_locked(paths: &Paths, from: &Path, draft: &Path, confirms_raise: bool
         );
         return Err(FileError::new(from, what));
     }
-    if backup.meta.journal > journal.number() || backup.meta.mark > journal.state().mark {
-        let what = "is newer than the journal, which was rolled back; nothing was changed";
-        return Err(FileError::new(from, what));
-    }
     // What the store in place still knows makes the mark higher; where it is damaged, the journal's notes do.
-    let current = Store::look_at(&paths.store).map(|contents| contents.records).unwrap_or_default();
-    recovery::raise(&mut journal, paths, backup.records.iter().chain(&current), confirms_raise)?;
+    let current = Store::look_at(&paths.store).unwrap_or_default();
+    for (path, meta) in [(from, backup.meta), (&paths.store, current.meta)] {
+        if meta.journal > journal.number() || meta.mark > journal.state().mark {
+            let what = "is newer than the journal, which was rolled back; nothing was changed. Put the newest copy of \
+                        the journal in its place";
+            return Err(FileError::new(path, what));
+        }
+    }
+    recovery::raise(&mut journal, paths, backup.records.iter().chain(&current.records), confirms_raise)?;
+    Store::adopt(draft)?;
     put_in_place(draft, &paths.store).map_err(|error| FileError::new(&paths.store, error))?;
     // The start finds the store's mark behind the journal's, and raises every record.
     recovery::open(paths, confirms_raise).map(|_| ())

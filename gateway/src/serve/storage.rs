@@ -149,7 +149,8 @@ impl Storage {
             // Copies of a Hello that arrive together cost no write (P6).
             return Ok(swaps);
         }
-        if !entries.is_empty() {
+        // After a failed append the journal counts its entries as said, and none of them is asked for again.
+        if !entries.is_empty() || journal.is_torn() {
             // M-78: the journal before the store.
             journal.append(&entries).map_err(|error| format!("the journal cannot be written: {error}"))?;
             batch.set_journal(journal.number()).map_err(explain)?;
@@ -233,4 +234,49 @@ fn fill(batch: &Batch, group: &[Job], again: bool, mut written: bool) -> Result<
         swaps.push(swap);
     }
     Ok(Filled { swaps, entries, is_empty })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use moteseal::delivery::Timing;
+    use moteseal::keys::DeviceKey;
+    use moteseal::number::{DeviceId, Generation};
+    use moteseal::record::{GatewayId, Record, Status};
+    use moteseal::server::Server;
+
+    use super::*;
+    use crate::random;
+    use crate::serve::table::Devices;
+
+    #[test]
+    fn m_80_that_a_record_was_written_is_in_the_journal_after_a_failure_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, journal) = (directory.path().join("store.redb"), directory.path().join("journal"));
+        let (device_id, key) = (DeviceId::new([1; 8]), DeviceKey::new([2; 32]));
+        let record = Record::provisioned(device_id, Generation::FIRST, key.clone());
+        let (store, mut journal) = (Store::create(&path).unwrap(), Journal::create(&journal).unwrap());
+        journal.append(&[Entry::Provisioned(device_id, Generation::FIRST, key)]).unwrap();
+        let batch = store.begin().unwrap();
+        batch.records().unwrap().put(&record).unwrap();
+        batch.commit().unwrap();
+
+        let mut devices = Devices::new();
+        devices.insert(record).unwrap();
+        let mut server = Server::new(devices, random::os(), GatewayId(0), Timing::DEFAULT, 0).unwrap();
+        // A change that says nothing to the journal but that there was one, as most Hellos do.
+        let (admin, change) = server.set_status(device_id, Status::Active).unwrap();
+        let intent = Intent::Status(device_id, Status::Active);
+        let group = [Job::Admin(admin, change, intent, Reply::Stdout)];
+
+        journal.fail_once();
+        let ((_, jobs), (inputs, _)) = (mpsc::channel(), mpsc::sync_channel(1));
+        let stopping = Arc::new(AtomicBool::new(false));
+        let mut storage = Storage { journal, store: Some(store), path, jobs, inputs, stopping };
+        assert!(storage.write(&group, false).is_err());
+        assert_eq!(storage.write(&group, true), Ok(vec![Swap::Made]));
+        let journal = Journal::open(&directory.path().join("journal")).unwrap();
+        assert!(journal.state().written);
+    }
 }

@@ -4,7 +4,7 @@
 //! ```text
 //! records    device id 8 -> record 200
 //! commands   id -> version 1 | device id 8 | idempotent 1 | expires 8 | state 1 | gateway 2 | epoch 6 | payload
-//! meta       "format", "mark", "journal" (number of its last frame), "next_command" -> number
+//! meta       "format", "mark", "journal" (number of its last frame), "next_command", "backup" (if it is one) -> number
 //! ```
 
 use std::fs::{self, OpenOptions};
@@ -59,6 +59,8 @@ pub struct Contents {
     pub records: Vec<Record>,
     pub commands: Vec<Item>,
     pub meta: Meta,
+    /// It is a backup, which nothing but a restore makes a store of.
+    pub is_backup: bool,
 }
 
 /// The open file.
@@ -135,8 +137,22 @@ impl Store {
         let number = |name| Ok::<_, Error>(meta.get(name)?.map_or(0, |found| found.value()));
         let mark = u32::try_from(number("mark")?)
             .map_err(|_| Error::Corrupted("the high-water mark is out of range".into()))?;
+        let is_backup = number("backup")? != 0;
         let meta = Meta { mark, journal: number("journal")?, next_command: number("next_command")? };
-        Ok(Contents { records, commands, meta })
+        Ok(Contents { records, commands, meta, is_backup })
+    }
+
+    /// Makes a store of a backup, in its file. To be called once the mark is raised.
+    pub fn adopt(path: &Path) -> Result<(), FileError> {
+        let store = Self::open(path)?;
+        let adopt = || {
+            let batch = store.begin()?;
+            batch.0.open_table(META)?.remove("backup")?;
+            batch.commit()?;
+            store.0.close()?;
+            Ok(())
+        };
+        adopt().map_err(|error: Error| unreadable(path, &error))
     }
 
     /// Begins a group of writes, which become durable together.
@@ -174,6 +190,7 @@ impl Snapshot {
                     let (name, number) = row?;
                     meta.insert(name.value(), number.value())?;
                 }
+                meta.insert("backup", 1)?;
             }
             batch.commit()
         })

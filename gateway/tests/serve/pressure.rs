@@ -1,7 +1,9 @@
 //! A full disk, a flood, a stop.
 
 use std::fs;
-use std::process::Command;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
@@ -19,7 +21,9 @@ fn limit_files(gateway: &Gateway, len: Option<u64>) {
 fn start_limited(site: &Site) -> Gateway {
     let serve = site.serve_command();
     let mut command = Command::new("sh");
-    command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).arg(serve.get_program()).args(serve.get_args());
+    // The log is a file on that disk too.
+    command.args(["-c", "trap '' XFSZ; exec \"$@\" 2> \"$0\""]).arg(site.store().with_file_name("log"));
+    command.arg(serve.get_program()).args(serve.get_args());
     Gateway::start(command)
 }
 
@@ -79,6 +83,29 @@ fn a_stop_on_a_full_disk_says_that_something_is_lost() {
     mote.send(&hello, gateway.addr);
     assert_eq!(mote.hear(PATIENCE), Some(Heard::Welcome { early_taken: true }));
     gateway.expect("early");
+}
+
+#[test]
+fn where_nobody_reads_what_it_tells_the_second_signal_ends_it() {
+    let site = Site::new(1);
+    let mut child = site
+        .serve_command()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // Each is answered by a line of over 100 bytes: the pipe is full, then the queue of inputs, then stdin itself.
+    let writer = thread::spawn(move || while stdin.write_all(b"frobnicate\n").is_ok() {});
+    thread::sleep(Duration::from_secs(2));
+    terminate(&child);
+    thread::sleep(Duration::from_millis(500));
+    assert!(child.try_wait().unwrap().is_none(), "it did not wait for its reader");
+    terminate(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    writer.join().unwrap();
+    site.start().stop();
 }
 
 #[test]

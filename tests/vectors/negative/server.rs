@@ -176,7 +176,9 @@ fn judge(received: Received<Vec<u8>, u32>) -> Verdict {
             Verdict { reasons, answer: Some((kind, answer.as_bytes().to_vec())) }
         }
         Received::Data(data) => {
-            assert!(data.payload.is_none() && data.control.is_none() && data.answer.is_none());
+            assert!(
+                data.confirmed && data.payload.is_none() && data.control.is_none() && data.answer.is_none()
+            );
             rejected(malformed_reason(data.malformed.expect("it was accepted")))
         }
         Received::Pending(held, _) => panic!("accepted as {:?}", held.epoch()),
@@ -278,7 +280,11 @@ fn rejected_by_a_server<A: Backend + std::fmt::Debug>() {
             _ => &[],
         };
         let before = state(&host, changes);
-        let verdict = judge(host.server.receive(NOW, DEVICE, case.datagram.to_vec()));
+        let received = host.server.receive(NOW, DEVICE, case.datagram.to_vec());
+        // What verifies under a candidate confirms it (M-62), well-formed or not; all else is rejected whole.
+        let confirms = name == "server-candidate" && case.stage == Stage::Content;
+        assert_eq!(matches!(received, Received::Data(_)), confirms);
+        let verdict = judge(received);
         assert!(verdict.reasons.contains(&case.reason), "{:?}", verdict.reasons);
         check_answer::<A>(case, context, verdict.answer.as_ref());
         if case.effect == Effect::NumberCommitted {
