@@ -9,7 +9,7 @@ use moteseal::number::{DeviceId, Epoch};
 use moteseal::record::{GatewayId, Record, Status};
 use moteseal::server::{
     Admin, AnswerKind, Change, CommandId, CommandState, ControlEvent, DataReceived, Durable, FixedTable,
-    Held, Index, Received, RecordChange, Sending, SentMark, Server,
+    Held, Index, Received, RecordChange, Sending, SentMark, Server, Table,
 };
 
 use crate::auditor::{Kind, Way};
@@ -59,6 +59,16 @@ impl Gateway {
 
     pub fn is_silenced(&self, device: usize) -> bool {
         self.silenced.contains_key(&device)
+    }
+
+    /// A session that the record does not name any more has ended with the write.
+    fn forget_ended(&mut self, device: usize) {
+        let Some(peer) = self.half.table().peer(place(device)) else { return };
+        let entries = [peer.record().confirmed(), peer.record().candidate()];
+        let named = |epoch| entries.into_iter().flatten().any(|entry| entry.epoch == epoch);
+        if self.live.get(&device).is_some_and(|(epoch, _)| !named(*epoch)) {
+            self.live.remove(&device);
+        }
     }
 
     /// All that the server knows, but for the counters of forgeries.
@@ -356,6 +366,7 @@ impl World {
         gateway.committed.insert((held.device_id(), held.epoch()));
         let committed = gateway.half.commit(held, durable).expect("the store compares");
         let device = self.auditor.index(committed.device_id);
+        gateway.forget_ended(device);
         let silenced = gateway.is_silenced(device);
         if committed.jump {
             self.coverage.hit("server: jump reported");
@@ -390,6 +401,7 @@ impl World {
                 return self.order_again(order);
             }
         };
+        gateway.forget_ended(order.device);
         match order.note {
             Note::Status(Status::Active) => {
                 self.coverage.hit("admin: readmitted");

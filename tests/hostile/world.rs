@@ -270,6 +270,10 @@ impl World {
     /// (M-67, M-103). Here the device ends it.
     fn end_what_is_out_of_reach(&mut self) {
         for device in 0..self.motes.len() {
+            let has_session = self.motes[device].half.as_ref().is_some_and(|half| half.session().is_some());
+            if !has_session || !self.is_in_service(device) {
+                continue;
+            }
             let Some(command) = self.unfinished_command(self.motes[device].id) else { continue };
             if self.auditor.numbers_since(device, command.id.0).is_some_and(|numbers| numbers > 64) {
                 self.coverage.hit("command: left of the window");
