@@ -26,7 +26,7 @@ def main() -> int:
     for backend in ("portable", "ring"):
         for row in ROWS:
             ours, raw = median(backend, row, "moteseal"), median(backend, row, "raw")
-            budget = budgets.get(row)
+            budget = budgets[backend].get(row)
             over |= budget is not None and ours / raw > budget
             print(f"| {backend} | {row} | {ours:.0f} | {raw:.0f} | {ours / raw:.2f} | {budget or ''} |")
     return int(over)
