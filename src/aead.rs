@@ -30,7 +30,7 @@ pub trait Backend {
     -> Result<(), Inauthentic>;
 }
 
-/// A nonce: made from the numbers of one datagram, used up by sealing or opening it.
+/// A nonce: made from the numbers of one datagram, used up by sealing or opening it (M-20).
 ///
 /// ```
 /// # use moteseal::{aead::{Backend, Nonce, Portable}, keys::AeadKey, number::SequenceNumber};

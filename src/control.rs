@@ -52,7 +52,7 @@ pub enum Control {
     /// From the device: the boot counter that it had before a Floor moved it.
     Moved(u32),
     /// A kind that this version does not know, or a rotation to generation 0, which comes after none; acknowledged
-    /// and otherwise ignored.
+    /// and otherwise ignored (M-114, M-116).
     Unknown(u8),
 }
 

@@ -36,7 +36,7 @@ mod label {
     pub(super) const ROTATE: &[u8] = b"moteseal/1 rotate";
 }
 
-/// Declares a 32-byte secret: wiped on drop, shown by no formatter, compared in constant time.
+/// Declares a 32-byte secret: wiped on drop, shown by no formatter, compared in constant time (M-23).
 macro_rules! secret {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -80,11 +80,11 @@ secret! {
     RotationRoot
 }
 secret! {
-    /// The key that one device shares with its server in one generation, 32 uniform bytes.
+    /// The key that one device shares with its server in one generation, 32 uniform bytes (M-1).
     DeviceKey
 }
 secret! {
-    /// The key that proves a rotation to one device and is used for nothing else, 32 uniform bytes.
+    /// The key that proves a rotation to one device and is used for nothing else, 32 uniform bytes (M-1, M-2).
     RotationKey
 }
 secret! {

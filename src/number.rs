@@ -196,7 +196,7 @@ impl SequenceNumber {
 
     /// Whether a sender may leave out the high byte, when `acknowledged` is the highest number of its own
     /// that the peer acknowledged: the distance to one past that number must be under 128, so that a
-    /// receiver that has verified at least that number rebuilds the right one.
+    /// receiver that has verified at least that number rebuilds the right one (M-14).
     pub const fn fits_one_byte(self, acknowledged: Option<Self>) -> bool {
         let expected = one_past(acknowledged);
         // A number at or below an acknowledged one is never sealed anew; the subtraction saturates for callers
@@ -205,7 +205,7 @@ impl SequenceNumber {
     }
 
     /// Rebuilds a number from its low byte: the one nearest to one past `highest`, of two equally near the
-    /// lower, never below 0 or above 65,535.
+    /// lower, never below 0 or above 65,535 (M-13).
     pub fn rebuild(low: u8, highest: Option<Self>) -> Self {
         let expected = one_past(highest);
         let middle = (expected & 0x1_FF00) | u32::from(low);
@@ -262,7 +262,7 @@ impl ConnectionId {
         (first >> 6) as usize + 1
     }
 
-    /// Reads exactly one connection id: nothing if `bytes` is not as long as its first byte says.
+    /// Reads exactly one connection id: nothing if `bytes` is not as long as its first byte says (M-10).
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let id = match *bytes {
             [a] => [a, 0, 0, 0],

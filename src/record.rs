@@ -32,7 +32,8 @@ pub enum Status {
     Quarantined,
 }
 
-/// A gateway among those that share records.
+/// A gateway among those that share records: an entry names the one that has its counters (M-89). The rules for
+/// several of them (M-90, M-91, M-92, M-93, M-94) are not built yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct GatewayId(pub u16);
 
@@ -103,7 +104,7 @@ impl Record {
     }
 
     /// The record as it must be after the mark was raised, or from the start if its history is not known: all
-    /// epochs up to the mark count as seen, and a newest epoch never goes down (M-81).
+    /// epochs up to the mark count as seen, and a newest epoch never goes down (M-6, M-81).
     #[must_use]
     pub fn raised(mut self, mark: u32) -> Self {
         self.window = EpochWindow::raised(self.window.newest().max(Epoch::new(mark, u16::MAX)));

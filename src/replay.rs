@@ -42,7 +42,7 @@ pub const WINDOW_WIDTH: u16 = 64;
 pub const EPOCH_WINDOW_WIDTH: u64 = 32;
 
 /// The verified sequence numbers of one direction, 64 wide. Seen and acknowledgeable are two bits: a number
-/// whose content was malformed is never delivered again, and never acknowledged.
+/// whose content was malformed is never delivered again, and never acknowledged (M-16).
 #[derive(Clone, Debug, Default)]
 pub struct ReplayWindow {
     seen: u64,
@@ -165,7 +165,7 @@ impl Acknowledged {
         if self.bits == 0 { None } else { Some(SequenceNumber::new(self.highest)) }
     }
 
-    /// Unites a block with what is known. Blocks are facts: none takes one back.
+    /// Unites a block with what is known. Blocks are facts: none takes one back (M-17).
     pub fn unite(&mut self, block: AckBlock) {
         for number in block.numbers() {
             self.insert(number);
@@ -205,7 +205,7 @@ impl Acknowledged {
     }
 }
 
-/// The newest accepted epoch of a device and which of the 32 up to it have been accepted.
+/// The newest accepted epoch of a device and which of the 32 up to it have been accepted (M-53).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EpochWindow {
     newest: Epoch,

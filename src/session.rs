@@ -190,7 +190,8 @@ impl<A: Backend> Session<A> {
         Ok(Protected { number, len: writer.len })
     }
 
-    /// Verifies one Data of this session. Nothing but the count of forgeries changes before the tag is good.
+    /// Verifies one Data of this session: window, tag, commit, content, in this order (M-66). Nothing but the count of
+    /// forgeries changes before the tag is good.
     ///
     /// # Errors
     /// [`VerifyError::Inauthentic`] for a forgery; [`VerifyError::Replayed`] and [`VerifyError::TooOld`] for
@@ -216,7 +217,7 @@ impl<A: Backend> Session<A> {
         Ok(Incoming::New(Verified { number, newest, confirm: data.confirm, ack, content }))
     }
 
-    /// A repeat is opened too, so that nobody but the peer draws an answer.
+    /// A repeat is opened too, so that nobody but the peer draws an answer (M-68).
     fn verify_repeat<'d>(
         &mut self,
         number: SequenceNumber,
@@ -334,7 +335,7 @@ impl ResetDatagram {
 }
 
 /// Verifies a Data without counters, and makes the Reset that answers it. Nothing in it can be delivered:
-/// whether it was delivered before is what the counters would have told. A one-byte number stands for itself.
+/// whether it was delivered before is what the counters would have told. A one-byte number stands for itself (M-75).
 ///
 /// # Errors
 /// [`VerifyError::Inauthentic`], which here is no forgery: the number may have been rebuilt wrongly.

@@ -190,7 +190,7 @@ pub struct Unverified<'d> {
 }
 
 impl<'d> Unverified<'d> {
-    /// Reads a datagram. Nothing is copied, and no byte is changed.
+    /// Reads a datagram, or refuses it before any cryptography (M-7, M-125). Nothing is copied, and no byte is changed.
     ///
     /// # Errors
     /// [`ParseError`] for whatever is not a datagram of version 1 (SPEC section 4.1).
@@ -349,7 +349,7 @@ impl HeaderBytes {
 }
 
 impl Header {
-    /// The bytes of this header.
+    /// The bytes of this header; a bit that is not defined is zero (M-8).
     pub fn encode(&self) -> HeaderBytes {
         match self {
             Self::Hello(hello) => {
@@ -407,7 +407,7 @@ impl AckBlock {
         [high, low, self.before]
     }
 
-    /// The block that these bytes are, unless it acknowledges a number below 0.
+    /// The block that these bytes are, unless it acknowledges a number below 0 (M-18).
     pub fn decode([high, low, before]: [u8; ACK_BLOCK_LEN]) -> Option<Self> {
         let block = Self { number: SequenceNumber::new(u16::from_be_bytes([high, low])), before };
         let names_nobody = (0..8).any(|bit| before >> bit & 1 == 1 && block.number.before(bit + 1).is_none());

@@ -1,5 +1,6 @@
 //! The codec and the session on random input: what is written is read back, what is read was written in one way only,
-//! and nothing that was not sealed by the peer is ever taken, or changes what comes after it.
+//! and nothing that was not sealed by the peer is ever taken, or changes what comes after it (M-7, M-8, M-10, M-13, M-24,
+//! M-125).
 
 use moteseal::aead::{Backend, Portable};
 use moteseal::control::Role;

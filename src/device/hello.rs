@@ -132,6 +132,7 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
         let key = self.key(slot)?.ok_or(HelloError::KeyMissing)?;
         let random = self.hardware.rng().map(random_salt).transpose().map_err(HelloError::Entropy)?;
         let epoch = self.epochs.take(&mut self.hardware.counter()).map_err(HelloError::Counter)?;
+        // M-30.
         let salt = random.unwrap_or_else(|| key.device_key.salt(epoch));
         let hello = Hello { epoch, salt, slot, early, repeated: false };
         self.seal_hello(&hello, &key, out);

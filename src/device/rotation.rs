@@ -76,6 +76,7 @@ impl Keyring {
     /// at all: a *rotate* for another generation is ignored (M-116).
     ///
     /// Nothing is written before the secret has proved itself (M-115), and nothing that is there already (M-121).
+    /// Another secret that proves itself takes the place of the one before (M-122).
     pub(super) fn take(
         &mut self,
         keys: &mut impl KeySlots,

@@ -206,6 +206,7 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
         if free && self.buffer.waiting().is_some() {
             return self.send_waiting(now, out);
         }
+        // The first Data of a session (M-36), or a mere answer, which never asks for one itself (M-45).
         let outgoing = Outgoing { confirm: free && link.probe_due, ..Outgoing::default() };
         self.protect(now, outgoing, None, out).map(Some).map_err(too_short)
     }
@@ -245,7 +246,7 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
         Ok(Some(datagram.len()))
     }
 
-    /// Protects a Data, and keeps it for repeats if it asks for an acknowledgement.
+    /// Protects a Data, and keeps it for repeats only if it asks for an acknowledgement (M-96, M-97).
     fn protect(
         &mut self,
         now: Millis,

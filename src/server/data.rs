@@ -195,6 +195,7 @@ fn finish<Address: Copy + PartialEq, O, A: Backend>(
         }
         Content::Control(control) => {
             received.control = told(peer, &control);
+            // M-76: the counters are dropped; what comes under this entry now gets a Reset.
             if matches!(received.control, Some(ControlEvent::Close)) {
                 let ended = peer.link.active.take();
                 received.unknown = received.unknown.or(ended.and_then(|active| active.unanswered()));

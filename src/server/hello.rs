@@ -112,6 +112,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
         hello: &Hello,
         sealed: Sealed<'_>,
     ) -> Result<Outcome<T::Address>, Reject> {
+        // M-51: what is not known, not active or not authentic is counted, and nothing else.
         let index = self.table.find(hello.device_id).ok_or(Reject::UnknownDevice)?;
         if !self.is_active(index) {
             return Err(Reject::NotActive);
@@ -136,7 +137,8 @@ impl<T: Table, E: Entropy> Server<T, E> {
         self.prepare(index, from, hello, generation, hello_tag, payload, newest)
     }
 
-    /// M-59: nothing is delivered, kept or written; the device learns how far its epochs have come.
+    /// M-59, M-87: nothing is delivered, kept, written or held against the device, which learns how far its epochs
+    /// have come.
     fn answer_stale(
         &mut self,
         now: Millis,
@@ -273,7 +275,8 @@ impl<T: Table, E: Entropy> Server<T, E> {
     }
 }
 
-/// The same Hello again: as long as its candidate waits, the same Welcome; once it is confirmed, nothing.
+/// The same Hello again: as long as its candidate waits, the same Welcome; once it is confirmed, nothing. A candidate
+/// that a crash took is not known any more: its Hello is stale (M-60).
 fn same_again<Address: Copy, O, A: Backend>(
     peer: &Peer<Address, O, A>,
     hello: &Hello,
@@ -303,7 +306,7 @@ fn same_again<Address: Copy, O, A: Backend>(
 }
 
 /// The record after a fresh Hello. The candidate stands beside the confirmed entry (M-55), and what was
-/// confirmed in memory since the last change moves up (M-64).
+/// confirmed in memory since the last change moves up (M-64). Only a newest Hello brings a candidate (M-63).
 fn after_hello<Address, O, A: Backend>(
     peer: &Peer<Address, O, A>,
     epoch: Epoch,

@@ -37,7 +37,8 @@ impl<Address: Copy + PartialEq> Path<Address> {
         self.address
     }
 
-    /// A Data was newly verified; `next` is the number that the session sends next.
+    /// A Data was newly verified; `next` is the number that the session sends next. Only the highest number moves the
+    /// address (M-69).
     pub(crate) fn heard(&mut self, from: Address, newest: bool, len: usize, next: Option<SequenceNumber>) {
         let earned = len.saturating_mul(FACTOR);
         if from == self.address {

@@ -229,6 +229,7 @@ impl<Address: Copy + PartialEq, O: Outbox, A: Backend> Active<Address, O, A> {
         outgoing: Outgoing<'_>,
         purpose: Purpose,
     ) -> Result<(), ProtectError> {
+        // M-110: so the device can tell how old it is.
         let outgoing = Outgoing { ack: self.session.ack_block(None), ..outgoing };
         let len = outgoing.payload.len().saturating_add(DATA_MAX_OVERHEAD);
         let out = self.outbox.resize(len).ok_or(ProtectError::BufferTooShort)?;
