@@ -81,7 +81,9 @@ impl<T: Table, E: Entropy> Server<T, E> {
             return Err(CommandError::NotActive);
         }
         let rotates = rotate_to_send(&peer.record, peer.link.active.as_ref()).is_some();
-        let active = peer.link.in_service().ok_or(CommandError::NoSession)?;
+        // Without a number left it could be marked, and never sealed.
+        let has_number = |active: &&mut Active<_, _, _>| active.session.next().is_some();
+        let active = peer.link.in_service().filter(has_number).ok_or(CommandError::NoSession)?;
         // A *rotate* that stays without an answer gives way; it is sealed again after the command (M-117).
         let gives_way = |outstanding: &mut Outstanding| {
             outstanding.purpose == Purpose::Rotate && matches!(outstanding.repeats, Repeats::OnSight(_))

@@ -163,12 +163,14 @@ fn commands_are_refused_where_they_cannot_go() {
 fn m_50_no_number_passes_the_last() {
     let (mut world, mut device) = connected();
     lost(|| (1..0xFFFF).for_each(|_| drop(world.plain(&device, b"x"))));
+    let (sending, mark) = begin(&mut world, &device, 1).unwrap();
     let last = world.plain(&device, b"x");
     assert_eq!(device.open(&last).number.value(), 0xFFFF);
     assert!(world.server.send_plain(device.id, b"x", &mut [0; 99]).is_err());
-    let (sending, mark) = begin(&mut world, &device, 1).unwrap();
     let sealed = world.server.seal_command(world.now, sending, &mark.committed(), b"c");
     assert!(matches!(sealed, Err(CommandError::NoSession)));
+    // It waits in the queue, and is not marked again before there is another session.
+    assert!(matches!(begin(&mut world, &device, 1), Err(CommandError::NoSession)));
     // Nothing spins on what cannot be sealed any more, and the device is served on.
     world.begin_rotation(&device);
     let index = world.index(&device);
