@@ -125,6 +125,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
         if hello.epoch.boot() >= BOOT_LIMIT {
             return Err(Reject::BootCounterUsedUp);
         }
+        let peer = self.table.peer_mut(index).ok_or(Reject::UnknownDevice)?;
         if let Some(again) = same_again(peer, hello, &hello_tag, from) {
             return again;
         }
@@ -233,7 +234,8 @@ impl<T: Table, E: Entropy> Server<T, E> {
             .find(|cid| self.table.owner(*cid).is_none())
     }
 
-    /// Hands out what a fresh Hello brought, for the proof that it is durable.
+    /// Hands out what a fresh Hello brought, for the proof that it is durable. Proofs of one device are to be handed
+    /// over, here and to [`apply`](Self::apply), in the order in which the store made the changes.
     ///
     /// # Errors
     /// [`CommitError::OtherTicket`] if the proof belongs to another change, and [`CommitError::Conflict`] if the
@@ -277,8 +279,8 @@ impl<T: Table, E: Entropy> Server<T, E> {
 
 /// The same Hello again: as long as its candidate waits, the same Welcome; once it is confirmed, nothing. A candidate
 /// that a crash took is not known any more: its Hello is stale (M-60).
-fn same_again<Address: Copy, O, A: Backend>(
-    peer: &Peer<Address, O, A>,
+fn same_again<Address: Copy + PartialEq, O, A: Backend>(
+    peer: &mut Peer<Address, O, A>,
     hello: &Hello,
     tag: &Tag,
     from: Address,
@@ -296,10 +298,11 @@ fn same_again<Address: Copy, O, A: Backend>(
         }
     }
     if is_same(&peer.record.candidate) {
-        let candidate = peer.link.candidate.as_ref()?;
+        let candidate = peer.link.candidate.as_mut().filter(|candidate| same_tag(&candidate.hello_tag))?;
+        // Whoever takes the session up now may have heard of it at either address (M-71).
+        candidate.from.take_if(|first| *first != from);
         let (kind, answer) = (AnswerKind::Welcome, candidate.welcome);
-        let again = Outcome::Answered { kind, device_id: hello.device_id, answer, to: from };
-        return same_tag(&candidate.hello_tag).then_some(Ok(again));
+        return Some(Ok(Outcome::Answered { kind, device_id: hello.device_id, answer, to: from }));
     }
     // After a crash epoch and salt decide.
     is_same(&peer.record.confirmed).then_some(Err(Reject::SameHello))
@@ -372,7 +375,7 @@ fn candidate<T: Table>(
         session: Session::new(Role::Server, keys, entry.epoch, entry.cid),
         generation: entry.generation,
         hello_tag: fresh.hello_tag,
-        from: fresh.from,
+        from: Some(fresh.from),
         excused,
     })
 }

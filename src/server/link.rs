@@ -54,8 +54,8 @@ pub(crate) struct Candidate<Address, A: Backend> {
     pub(super) welcome: Answer,
     /// The tag of the Hello that it answers.
     pub(super) hello_tag: Tag,
-    /// Where that Hello came from.
-    pub(super) from: Address,
+    /// Where that Hello came from, unless it came from elsewhere too.
+    pub(super) from: Option<Address>,
     pub(super) excused: bool,
 }
 
@@ -80,7 +80,7 @@ impl<Address: Copy + PartialEq, O: Default, A: Backend> Active<Address, O, A> {
     /// The candidate after its first Data, which came from `from` (M-62, M-71).
     pub(super) fn confirmed(candidate: Candidate<Address, A>, from: Address) -> Self {
         Self {
-            path: Path::confirmed(from, from == candidate.from),
+            path: Path::confirmed(from, candidate.from == Some(from)),
             session: candidate.session,
             generation: candidate.generation,
             hello_tag: candidate.hello_tag,

@@ -58,6 +58,21 @@ fn m_70_m_71_a_forged_source_of_the_first_data_receives_three_times_what_it_sent
     assert!(sent <= 3 * data.len(), "{sent} for {}", data.len());
 }
 
+/// The attacker sends the Hello on with the victim's source address before the original, and the first Data too. The
+/// device has its Welcome from the answer to the original.
+#[test]
+fn m_71_a_forged_source_of_hello_and_first_data_receives_three_times_what_it_sent() {
+    let mut device = Device::new(1);
+    let mut world = World::new(&[&device]);
+    let hello = device.hello(b"x");
+    world.welcomes(VICTIM, &hello);
+    assert!(device.welcome(&world.answers(AnswerKind::Welcome, HOME, &hello)));
+    let data = device.data(b"twenty bytes payload", true);
+    let answer = world.hears(VICTIM, &data).answer.unwrap();
+    let sent = answer.0.len() + flood(&mut world, &mut device, &data);
+    assert!(sent <= 3 * data.len(), "{sent} for {}", data.len());
+}
+
 #[test]
 fn m_71_the_source_of_the_hello_is_free_at_once() {
     let mut device = Device::new(1);
