@@ -187,6 +187,7 @@ impl World {
             let handed = self.motes[device].open.remove(&ticket.number());
             let (_, id) = handed.expect("a second word for one payload, or a word for none");
             self.auditor.outcome(id, *outcome);
+            self.motes[device].is_back |= *outcome == Outcome::Acknowledged;
             self.coverage.hit(match outcome {
                 Outcome::Acknowledged if in_welcome => "outcome: acknowledged early data",
                 Outcome::Acknowledged => "outcome: acknowledged data",

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use moteseal::delivery::{Millis, Timing};
-use moteseal::error::{CommitError, Reject, VerifyError};
+use moteseal::error::{Reject, VerifyError};
 use moteseal::number::{DeviceId, Epoch};
 use moteseal::record::{GatewayId, Record, Status};
 use moteseal::server::{
@@ -42,6 +42,17 @@ pub enum Pending {
     DurableAdmin(Admin, Durable<RecordChange>, Order),
     Command(Sending, Change<SentMark>),
     DurableCommand(Sending, Durable<SentMark>),
+}
+
+impl Pending {
+    /// The device whose record the store has changed.
+    fn durable_of(&self) -> Option<DeviceId> {
+        match self {
+            Self::DurableHello(held, ..) => Some(held.device_id()),
+            Self::DurableAdmin(_, durable, _) => Some(durable.value().record.device_id()),
+            _ => None,
+        }
+    }
 }
 
 /// An administrative order.
@@ -187,7 +198,7 @@ impl World {
                 assert!(same || reason == Reject::AnswerLimited, "P6: {reason} has changed something");
             }
             Received::Answered { kind, answer, to, .. } => {
-                let stateless = matches!(kind, AnswerKind::Welcome | AnswerKind::Floor);
+                let stateless = kind == AnswerKind::Floor;
                 let same = before.is_none_or(|before| before == gateway.state());
                 assert!(same || !stateless, "P6: {kind:?} has changed something");
                 let long = answer.as_bytes().len() > len && kind != AnswerKind::Acknowledgement;
@@ -303,7 +314,11 @@ impl World {
         if at > 0 {
             self.coverage.hit("server: writes completed out of order");
         }
-        match gateway.pending.remove(at) {
+        // Proofs of one device are handed over in the order in which the store made the changes.
+        let device = gateway.pending[at].durable_of();
+        let first =
+            gateway.pending.iter().position(|pending| device.is_some() && pending.durable_of() == device);
+        match gateway.pending.remove(first.unwrap_or(at)) {
             Pending::Hello(held, change, len) => {
                 let device = self.auditor.index(held.device_id());
                 let epoch = held.epoch();
@@ -389,18 +404,9 @@ impl World {
     }
 
     fn apply(&mut self, admin: Admin, durable: Durable<RecordChange>, order: &Order) {
-        let RecordChange { expected, record, .. } = durable.value();
-        let generation = record.generation();
-        let changes_nothing = expected.encode().expose() == record.encode().expose();
+        let generation = durable.value().record.generation();
         let gateway = self.gateway.as_mut().unwrap();
-        let unknown = match gateway.half.apply(admin, durable) {
-            Ok(unknown) => unknown,
-            Err(error) => {
-                // Of two changes that the store made, the one applied last may be one that changed nothing.
-                assert!(changes_nothing && error == CommitError::Conflict, "the store compares: {error}");
-                return self.order_again(order);
-            }
-        };
+        let unknown = gateway.half.apply(admin, durable).expect("the store compares");
         gateway.forget_ended(order.device);
         match order.note {
             Note::Status(Status::Active) => {

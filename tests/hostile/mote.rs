@@ -80,6 +80,8 @@ pub struct Mote {
     pub saved: Option<Vec<u8>>,
     /// Since the attacker stopped: answers that ended a round trip and opened no session yet.
     pub round_trips: Option<u32>,
+    /// Since then a payload was acknowledged: the session is there both ways.
+    pub is_back: bool,
 }
 
 impl Mote {
@@ -116,6 +118,7 @@ impl Mote {
             untrusted: false,
             saved: None,
             round_trips: None,
+            is_back: false,
         };
         (mote, device_key)
     }

@@ -234,6 +234,7 @@ impl World {
         for device in 0..self.motes.len() {
             self.motes[device].rng_fails(false);
             self.motes[device].round_trips = Some(0);
+            self.motes[device].is_back = false;
             if self.motes[device].half.is_some() {
                 self.motes[device].board.flash.borrow_mut().power_on();
             } else {
@@ -242,7 +243,7 @@ impl World {
             self.connect(device);
         }
         let patience = self.motes.iter().map(|mote| Millis::from(mote.config.timing.hello_cap_ms)).max();
-        let deadline = started + 2 * patience.unwrap() + 200_000;
+        let deadline = started + 2 * patience.unwrap() + 500_000;
         let mut speaks = self.now;
         while let Some(unsettled) = self.unsettled() {
             assert!(
@@ -311,7 +312,7 @@ impl World {
         let in_service = self.motes.iter().filter(|mote| self.is_in_service(mote.index));
         for mote in in_service {
             let half = mote.half.as_ref();
-            if half.is_none_or(|half| half.session().is_none()) {
+            if !mote.is_back || half.is_none_or(|half| half.session().is_none()) {
                 return Some(format!("{} has no session", mote.id));
             }
             if !mote.open.is_empty() {
