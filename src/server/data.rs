@@ -231,7 +231,13 @@ impl<Address: Copy + PartialEq, O, A: Backend> Active<Address, O, A> {
             self.path.acknowledged(arrival.from, block);
         }
         let outstanding = self.outstanding.as_mut()?;
-        if !self.session.acknowledged().contains(outstanding.number) {
+        let acknowledged = self.session.acknowledged();
+        if !acknowledged.contains(outstanding.number) {
+            // Left of the device's window it is dropped from now on. A *rotate* is sealed again (M-117).
+            if outstanding.purpose == Purpose::Rotate && !acknowledged.is_missing(outstanding.number) {
+                self.outstanding = None;
+                return None;
+            }
             if let Repeats::OnSight(due) = &mut outstanding.repeats {
                 *due = true;
             }

@@ -252,6 +252,23 @@ fn a_rotation_that_finishes_beside_a_hello_is_asked_for_again() {
 }
 
 #[test]
+fn m_117_a_rotate_left_of_the_window_is_sealed_again() {
+    let (mut world, mut device) = connected();
+    world.begin_rotation(&device);
+    // The attacker takes it and every repeat, and lets 64 numbers after it pass.
+    let lost = world.poll(&device).unwrap().0;
+    for _ in 0..64 {
+        let plain = world.plain(&device, b"x");
+        device.open(&plain);
+    }
+    let data = device.acknowledge();
+    world.hears(HERE, &data);
+    assert!(device.try_open(&lost).is_none(), "it comes too late");
+    let control = rotate(&mut world, &mut device);
+    assert!(matches!(control, Control::Rotate { .. }));
+}
+
+#[test]
 fn m_116_generation_255_is_the_last() {
     let mut device = Device::new(1);
     device.keys = vec![(generation(255), DeviceKey::new([5; 32]))];
