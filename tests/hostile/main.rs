@@ -55,7 +55,9 @@ fn no_promise_is_broken() {
                 carried += datagrams;
             }
             Err(panic) => {
-                eprintln!("repeat it: MOTESEAL_SEED={seed} MOTESEAL_STEPS={steps} cargo test --test hostile");
+                eprintln!(
+                    "repeat it: MOTESEAL_SEED={seed} MOTESEAL_STEPS={steps} cargo test --features embedded-storage --test hostile"
+                );
                 resume_unwind(panic);
             }
         }
