@@ -101,9 +101,10 @@ impl ReplayWindow {
             Some(Answering::New(number)) if newest.value().saturating_sub(number.value()) > 8 => number,
             _ => newest,
         };
-        let before = (0..8u16)
-            .filter(|bit| number.before(bit + 1).is_some_and(|number| self.is_acknowledgeable(number)));
-        Some(AckBlock { number, before: before.fold(0, |bits, bit| bits | 1 << bit) })
+        // Below 0 no bit is ever set.
+        let below = self.acknowledgeable.checked_shr(u32::from(self.below(number)?) + 1).unwrap_or(0);
+        let [.., before] = below.to_be_bytes();
+        Some(AckBlock { number, before })
     }
 
     /// How far `number` lies below the highest; nothing if it lies above, or if nothing was seen.
@@ -167,8 +168,15 @@ impl Acknowledged {
 
     /// Unites a block with what is known. Blocks are facts: none takes one back (M-17).
     pub fn unite(&mut self, block: AckBlock) {
-        for number in block.numbers() {
-            self.insert(number);
+        let facts = u64::from(block.before) << 1 | 1;
+        let number = block.number.value();
+        match self.highest.checked_sub(number) {
+            Some(distance) if self.bits != 0 => self.bits |= facts.checked_shl(distance.into()).unwrap_or(0),
+            _ => {
+                let ahead = u32::from(number.wrapping_sub(self.highest));
+                self.bits = self.bits.checked_shl(ahead).unwrap_or(0) | facts;
+                self.highest = number;
+            }
         }
     }
 
@@ -189,18 +197,6 @@ impl Acknowledged {
         match self.highest.checked_sub(number.value()) {
             None => true,
             Some(distance) => distance < WINDOW_WIDTH && self.bits >> distance & 1 == 0,
-        }
-    }
-
-    fn insert(&mut self, number: SequenceNumber) {
-        if self.bits == 0 {
-            (self.bits, self.highest) = (1, number.value());
-        } else if let Some(distance) = self.highest.checked_sub(number.value()) {
-            self.bits |= 1u64.checked_shl(u32::from(distance)).unwrap_or(0);
-        } else {
-            let ahead = u32::from(number.value() - self.highest);
-            self.bits = self.bits.checked_shl(ahead).unwrap_or(0) | 1;
-            self.highest = number.value();
         }
     }
 }

@@ -46,7 +46,7 @@ impl InFlight {
 }
 
 impl<A: Backend> Link<A> {
-    pub(super) fn new(session: Session<A>, slot: Slot, now: Millis, bound_ms: u32) -> Self {
+    pub(super) fn new(session: Session<A>, slot: Slot, now: Millis) -> Self {
         Self {
             session,
             slot,
@@ -58,7 +58,7 @@ impl<A: Backend> Link<A> {
             limit: AnswerLimit::default(),
             confirmed_at: now,
             unconfirmed: 0,
-            ages: Ages::new(now, bound_ms),
+            ages: Ages::new(now),
         }
     }
 
@@ -119,7 +119,7 @@ impl<A: Backend> Link<A> {
     /// longer knows.
     pub(super) fn settle(&mut self, block: AckBlock) -> Option<InFlight> {
         let in_flight = self.in_flight.as_ref()?;
-        block.numbers().any(|number| number == in_flight.number).then(|| self.in_flight.take())?
+        block.contains(in_flight.number).then(|| self.in_flight.take())?
     }
 
     /// Protects a Data into the front of `out`. It carries A if it carries C or an answer is owed (M-44).
