@@ -7,16 +7,6 @@ import sys
 import firmware
 
 
-def links(core: firmware.Core, flavour: str, programs: tuple[str, ...]) -> bool:
-    try:
-        firmware.build(core, flavour, programs)
-    except firmware.BuildError as error:
-        if "a_panic_is_reachable" not in str(error):
-            raise
-        return False
-    return True
-
-
 def main() -> int:
     cores = sys.argv[1].split(",") if len(sys.argv) > 1 else ["M0", "M4"]
     flavours = sys.argv[2].split(",") if len(sys.argv) > 2 else ["s", "z"]
@@ -24,7 +14,7 @@ def main() -> int:
     print("| core | opt | nothing | + crypto | + device | largest functions of the device |\n|---|---|---|---|---|---|")
     for core in map(firmware.CORES.get, cores):
         for flavour in flavours:
-            panics = not links(core, flavour, programs)
+            panics = not firmware.links(core, flavour, programs)
             mode = firmware.LINKED if panics else firmware.STRICT
             if panics:
                 firmware.build(core, flavour, programs, mode)

@@ -3,7 +3,7 @@
 
 #![no_std]
 
-use core::panic::{Location, PanicInfo};
+use core::panic::PanicInfo;
 
 pub mod chip;
 pub mod port;
@@ -23,10 +23,12 @@ macro_rules! forbid_panics {
 /// See [`forbid_panics`].
 pub fn panicked(info: &PanicInfo) -> ! {
     unsafe extern "C" {
-        fn a_panic_is_reachable(place: *const Location) -> !;
+        fn a_panic_is_reachable(place: *const ()) -> !;
     }
     // Who looks for panics wants their places kept; who measures, does not.
     let place = if cfg!(feature = "locate-panics") { info.location() } else { None };
     // SAFETY: no firmware that calls it is ever linked, but to be looked at.
-    unsafe { a_panic_is_reachable(place.map_or(core::ptr::null(), core::ptr::from_ref)) }
+    unsafe {
+        a_panic_is_reachable(place.map_or(core::ptr::null(), |place| core::ptr::from_ref(place).cast()))
+    }
 }

@@ -64,7 +64,9 @@ fn run(device: &mut Mote) -> ! {
             }
             4 => port::tell(device.deadline().unwrap_or_default() as u32),
             5 => device.connect(port::now()),
-            6 => port::tell(ticket.and_then(|ticket| device.withdraw(port::now(), ticket)).map_or(9, outcome)),
+            6 => {
+                port::tell(ticket.and_then(|ticket| device.withdraw(port::now(), ticket)).map_or(9, outcome))
+            }
             7 => {
                 if let Ok(closed) = device.close(port::now(), &mut out) {
                     port::give(closed.datagram.unwrap_or_default());
