@@ -6,7 +6,11 @@
 use core::panic::PanicInfo;
 
 pub mod chip;
+pub mod counter;
+pub mod host;
+pub mod nor;
 pub mod port;
+pub mod stack;
 
 /// The panic handler of a firmware that must have no reachable panic: it calls a symbol that does not exist, so that
 /// such a firmware does not link.
