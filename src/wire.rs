@@ -424,15 +424,6 @@ impl AckBlock {
         (named == 0).then_some(block)
     }
 
-    /// Whether the block acknowledges `number`.
-    pub const fn contains(self, number: SequenceNumber) -> bool {
-        let facts = (self.before as u32) << 1 | 1;
-        match self.number.value().checked_sub(number.value()) {
-            Some(distance) if distance <= 8 => facts >> distance & 1 == 1,
-            _ => false,
-        }
-    }
-
     /// Every number that the block acknowledges, from the highest down.
     pub fn numbers(self) -> impl Iterator<Item = SequenceNumber> {
         let before = (0..8u16).filter(move |bit| self.before >> bit & 1 == 1);

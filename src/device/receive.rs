@@ -6,7 +6,6 @@ use super::send::tell;
 use super::{CommandAge, Device, Hardware, Millis, Settled};
 use crate::aead::Backend;
 use crate::control::Control;
-use crate::delivery::Outcome;
 use crate::error::ReceiveError;
 use crate::number::{Epoch, Generation, SequenceNumber};
 use crate::session::{Content, Incoming, Verified};
@@ -136,7 +135,7 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
             }
             Content::Control(_) => received.event = Some(Event::ControlIgnored),
         }
-        received.settle(self.settle(ack));
+        received.settle(self.settle());
         if let Some(link) = &mut self.link {
             link.heard(number, confirm);
         }
@@ -183,15 +182,15 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
         }
     }
 
-    /// The outstanding Data may be acknowledged by this block.
-    fn settle(&mut self, ack: Option<AckBlock>) -> Option<Settled> {
+    /// The outstanding Data may have its word now.
+    fn settle(&mut self) -> Option<Settled> {
         let link = self.link.as_mut()?;
-        let acknowledged = link.settle(ack?)?;
+        let (in_flight, outcome) = link.settle()?;
         // In a session that only receives, the buffer is somebody else's already.
         if link.speaking {
             self.buffer.release();
         }
-        acknowledged.settle(Outcome::Acknowledged)
+        in_flight.settle(outcome)
     }
 
     /// A Reset, valid only for a number that was sent and is not acknowledged, and only while no Hello is outstanding
