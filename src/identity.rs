@@ -23,11 +23,11 @@
 
 use core::fmt;
 
-use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::error::ImageError;
+use crate::hash::sha256;
 use crate::keys::{DeviceKey, KEY_LEN, RotationKey, SUITE};
 use crate::number::{DeviceId, Generation};
 
@@ -222,7 +222,7 @@ fn put<'p, const N: usize>(room: &'p mut [u8], field: &[u8; N]) -> &'p mut [u8] 
 }
 
 fn check_value(part: &[u8; PART_LEN]) -> [u8; CHECK_LEN] {
-    let digest = Sha256::digest(part.get(..CHECK_AT).unwrap_or_default());
+    let digest = sha256([part.get(..CHECK_AT).unwrap_or_default(), &[]], &[], &[]);
     digest.first_chunk().copied().unwrap_or_default()
 }
 
@@ -284,6 +284,8 @@ mod tests {
     extern crate std;
 
     use std::{format, vec, vec::Vec};
+
+    use sha2::{Digest, Sha256};
 
     use super::*;
 

@@ -10,11 +10,11 @@
 use core::fmt;
 
 use hkdf::Hkdf;
-use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use crate::hash::hmac;
 use crate::number::{DeviceId, Epoch, Generation, Salt, ServerSalt};
 
 /// Length in bytes of every key.
@@ -245,25 +245,6 @@ fn extract_and_expand(salt: &[u8], ikm: &[u8; KEY_LEN], info: &[&[u8]]) -> [u8; 
     let mut okm = [0; KEY_LEN];
     let _ = Hkdf::<Sha256>::new(Some(salt), ikm).expand_multi_info(info, &mut okm);
     okm
-}
-
-/// HMAC (RFC 2104) over `head`, all of `message`, and `tail`. The one place that has its code: not inlined, whatever the
-/// optimisation.
-#[inline(never)]
-fn hmac(key: &[u8; KEY_LEN], head: &[u8], message: &[&[u8]], tail: &[u8]) -> [u8; KEY_LEN] {
-    // An array of 64 bytes, the block size, is the one form of key whose set-up cannot fail by its type.
-    let mut block = [0; 64];
-    if let Some(head) = block.first_chunk_mut() {
-        *head = *key;
-    }
-    let mut mac = Hmac::<Sha256>::new(&block.into());
-    block.zeroize();
-    mac.update(head);
-    for part in message {
-        mac.update(part);
-    }
-    mac.update(tail);
-    mac.finalize().into_bytes().into()
 }
 
 #[cfg(test)]

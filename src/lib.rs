@@ -11,6 +11,7 @@ pub mod entropy;
 pub mod error;
 #[cfg(feature = "embedded-storage")]
 pub mod flash;
+mod hash;
 pub mod identity;
 pub mod key_slots;
 pub mod keys;
