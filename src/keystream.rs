@@ -9,8 +9,9 @@
 
 #![allow(clippy::inline_always)] // what the AEAD asks for is constant: seen through, its checks and panics vanish
 
+use chacha20::cipher::array::Array;
 use chacha20::cipher::common::{Block, BlockSizeUser, ParBlocks};
-use chacha20::cipher::consts::{U12, U32, U64};
+use chacha20::cipher::consts::{U4, U12, U32, U64};
 use chacha20::cipher::inout::InOutBuf;
 use chacha20::cipher::typenum::Unsigned;
 use chacha20::cipher::{
@@ -89,32 +90,41 @@ impl StreamCipherClosure for Apply<'_> {
     fn call<B: StreamCipherBackend<BlockSize = U64>>(self, backend: &mut B) {
         let mut rest = self.0;
         // Hosts make several blocks at a time; on microcontrollers this is compiled away.
-        let at_once = B::ParBlocksSize::USIZE * BLOCK_LEN;
-        while at_once > BLOCK_LEN && rest.len() >= at_once {
+        let at_once = B::ParBlocksSize::USIZE;
+        while at_once > 1 && rest.len() >= at_once * BLOCK_LEN {
             let mut blocks = ParBlocks::<B>::default();
             backend.gen_par_ks_blocks(&mut blocks);
-            let (head, tail) = rest.split_at(at_once);
+            let (head, tail) = rest.split_at(at_once * BLOCK_LEN);
             for (mut bytes, block) in head.into_chunks().0.into_iter().zip(&blocks) {
                 bytes.xor_in2out(block);
             }
             rest = tail;
-            blocks.iter_mut().for_each(|block| block.zeroize());
         }
         while !rest.is_empty() {
             let mut block = Block::<Self>::default();
             backend.gen_ks_block(&mut block);
+            let tail = rest.len() < BLOCK_LEN;
             rest = xor(rest, &block);
-            block.zeroize();
+            // The key of Poly1305 is such a tail. A whole block is never longer in memory than the cipher's own words.
+            if tail {
+                block.zeroize();
+            }
         }
     }
 }
 
 /// XORs one block, or what there is room for, and gives the rest.
 #[inline(always)]
-fn xor<'b>(buffer: InOutBuf<'b, 'b, u8>, block: &[u8]) -> InOutBuf<'b, 'b, u8> {
+fn xor<'b>(buffer: InOutBuf<'b, 'b, u8>, block: &Block<Apply<'_>>) -> InOutBuf<'b, 'b, u8> {
     let len = buffer.len().min(BLOCK_LEN);
     let (head, rest) = buffer.split_at(len);
-    for (mut byte, key) in head.into_iter().zip(block) {
+    let (words, bytes) = head.into_chunks::<U4>();
+    let (keys, _) = Array::slice_as_chunks(block);
+    let mut keys = keys.iter();
+    for (mut word, key) in words.into_iter().zip(keys.by_ref()) {
+        word.xor_in2out(key);
+    }
+    for (mut byte, key) in bytes.into_iter().zip(keys.flatten()) {
         *byte.get_out() = *byte.get_in() ^ *key;
     }
     rest
