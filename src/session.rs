@@ -178,11 +178,17 @@ impl<A: Backend> Session<A> {
             control: outgoing.control,
         };
         let header = data.encode();
-        let ack = outgoing.ack.map(AckBlock::encode);
-        let ack = ack.as_ref().map_or(&[][..], |block| block);
         let mut writer = Writer { rest: out, len: 0 };
-        let aad = writer.push([header.as_bytes(), &[]])?;
-        let plaintext = writer.push([ack, outgoing.payload])?;
+        let aad = writer.reserve(header.as_bytes().len())?;
+        aad.copy_from_slice(header.as_bytes());
+        let ack_len = if outgoing.ack.is_some() { ACK_BLOCK_LEN } else { 0 };
+        let len = ack_len.checked_add(outgoing.payload.len()).ok_or(ProtectError::BufferTooShort)?;
+        let plaintext = writer.reserve(len)?;
+        let (ack, payload) = plaintext.split_at_mut_checked(ack_len).ok_or(ProtectError::BufferTooShort)?;
+        if let (Some(block), Some(ack)) = (outgoing.ack, ack.first_chunk_mut()) {
+            *ack = block.encode();
+        }
+        payload.copy_from_slice(outgoing.payload);
         let tag = writer.tag()?;
         // From here on the number is gone, whatever becomes of the datagram.
         self.next = number.next();
@@ -371,16 +377,6 @@ impl<'o> Writer<'o> {
         let (reserved, rest) = rest.split_at_mut_checked(len).ok_or(ProtectError::BufferTooShort)?;
         self.rest = rest;
         self.len += len;
-        Ok(reserved)
-    }
-
-    fn push(&mut self, parts: [&[u8]; 2]) -> Result<&'o mut [u8], ProtectError> {
-        let [first, second] = parts;
-        let len = first.len().checked_add(second.len()).ok_or(ProtectError::BufferTooShort)?;
-        let reserved = self.reserve(len)?;
-        let (head, tail) = reserved.split_at_mut_checked(first.len()).ok_or(ProtectError::BufferTooShort)?;
-        head.copy_from_slice(first);
-        tail.copy_from_slice(second);
         Ok(reserved)
     }
 
