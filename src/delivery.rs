@@ -156,11 +156,10 @@ impl Backoff {
 
 /// How often repeats are acknowledged: once a second, and 8 times between two newly verified numbers. Without
 /// it one captured datagram would drain a battery.
+///
+/// The low four bits count the answers; above them stands the time of the next one.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct AnswerLimit {
-    not_before: Millis,
-    answered: u8,
-}
+pub struct AnswerLimit(u64);
 
 impl AnswerLimit {
     /// The shortest time between two answers to repeats, in milliseconds.
@@ -168,17 +167,21 @@ impl AnswerLimit {
     /// The most answers to repeats between two newly verified numbers.
     pub const BETWEEN_NEW: u8 = 8;
 
+    const COUNT: u64 = 0xF;
+
     /// A new number was verified.
-    pub fn renew(&mut self) {
-        self.answered = 0;
+    pub const fn renew(&mut self) {
+        self.0 &= !Self::COUNT;
     }
 
     /// Whether a repeat may be answered now; if so, it counts as answered.
     pub fn take(&mut self, now: Millis) -> bool {
-        if now < self.not_before || self.answered >= Self::BETWEEN_NEW {
+        let answered = self.0 & Self::COUNT;
+        if now < self.0 >> 4 || answered >= Self::BETWEEN_NEW.into() {
             return false;
         }
-        (self.not_before, self.answered) = (now.saturating_add(Self::INTERVAL_MS), self.answered + 1);
+        // A clock near the end of its range answers less, not more.
+        self.0 = now.saturating_add(Self::INTERVAL_MS).saturating_mul(16) & !Self::COUNT | (answered + 1);
         true
     }
 }

@@ -186,6 +186,7 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
     }
 
     /// A Welcome: for the outstanding Hello only (M-33).
+    #[inline(never)] // as all that `receive` branches to: so their stacks overlap
     pub(super) fn receive_welcome(
         &mut self,
         now: Millis,
@@ -218,6 +219,7 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
     }
 
     /// A Floor: for the outstanding Hello only (M-38).
+    #[inline(never)]
     pub(super) fn receive_floor(
         &mut self,
         now: Millis,

@@ -96,6 +96,7 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
         Ok(received)
     }
 
+    #[inline(never)]
     fn receive_data<'d>(
         &mut self,
         now: Millis,

@@ -79,6 +79,7 @@ impl Keyring {
     ///
     /// Nothing is written before the secret has proved itself (M-115), and nothing that is there already (M-121).
     /// Another secret that proves itself takes the place of the one before (M-122).
+    #[inline(never)] // a rotation is rare, and its stack is not that of every Data
     pub(super) fn take(
         &mut self,
         keys: &mut impl KeySlots,
