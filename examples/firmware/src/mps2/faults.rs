@@ -16,7 +16,8 @@ pub fn stop(why: &dyn fmt::Display) -> ! {
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    stop(info)
+    let (file, line) = info.location().map_or(("", 0), |location| (location.file(), location.line()));
+    stop(&format_args!("panic in {file}, line {line}: {}", info.message()))
 }
 
 /// # Safety
