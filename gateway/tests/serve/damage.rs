@@ -8,8 +8,9 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::gateway::{Site, copy_directory, count};
+use crate::gateway::{Site, count};
 use crate::mote::{Heard, Mote};
+use crate::site::copy_directory;
 
 /// What the files of a store hold, without the socket and the lock.
 fn contents(store: &Path) -> BTreeMap<String, Vec<u8>> {

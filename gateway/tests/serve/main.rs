@@ -3,8 +3,10 @@
 mod crash;
 mod damage;
 mod exchange;
+#[path = "../common/gateway.rs"]
 mod gateway;
 mod history;
 mod keys;
 mod mote;
 mod pressure;
+mod site;

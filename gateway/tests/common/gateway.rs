@@ -1,11 +1,9 @@
-//! The real program as a child process, and what it tells.
+//! The real program as a child process, and what it tells. For all tests that run it beside a device.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
-use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, channel};
@@ -14,33 +12,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::mote::Mote;
-
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A directory with a registry of devices 1 to `count`.
+/// A directory with a registry, where a gateway runs.
 pub struct Site {
     pub root: tempfile::TempDir,
 }
 
 impl Site {
-    pub fn new(count: u8) -> Self {
-        let site = Self { root: tempfile::tempdir().unwrap() };
-        site.register(1..=count);
-        site
-    }
-
-    pub fn register(&self, numbers: impl IntoIterator<Item = u8>) {
-        let mut registry = String::from("device_id,generation,device_key\n");
-        let mut rotation = String::from("device_id,rotation_key\n");
-        for mote in numbers.into_iter().map(Mote::new) {
-            writeln!(registry, "{},1,{}", mote.id, hex::encode(mote.key.expose())).unwrap();
-            writeln!(rotation, "{},{}", mote.id, hex::encode(mote.rotation_key.expose())).unwrap();
-        }
-        fs::write(self.registry(), registry).unwrap();
-        fs::write(self.rotation_keys(), rotation).unwrap();
-    }
-
     pub fn registry(&self) -> PathBuf {
         self.root.path().join("registry.csv")
     }
@@ -53,24 +32,11 @@ impl Site {
         self.root.path().join("store")
     }
 
-    pub fn file(&self, name: &str) -> PathBuf {
-        self.store().join(name)
-    }
-
     pub fn serve_command(&self) -> Command {
         let mut command = moteseal();
         command.args(["serve", "--listen", "127.0.0.1:0", "--answer-timeout", "200", "--store"]);
         command.arg(self.store()).arg("--registry").arg(self.registry());
         command
-    }
-
-    pub fn start(&self) -> Gateway {
-        Gateway::start(self.serve_command())
-    }
-
-    /// A start that must fail: what it says on stderr.
-    pub fn fail_to_start(&self) -> String {
-        failure(self.serve_command())
     }
 
     /// Runs a client subcommand on the store.
@@ -89,14 +55,6 @@ impl Site {
 
 pub fn moteseal() -> Command {
     Command::new(env!("CARGO_BIN_EXE_moteseal"))
-}
-
-/// What a program says that must fail without an event.
-pub fn failure(mut command: Command) -> String {
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    assert!(!output.status.success());
-    assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
-    String::from_utf8(output.stderr).unwrap()
 }
 
 pub fn events(text: &str) -> Vec<Value> {
@@ -243,13 +201,4 @@ pub fn payloads(told: &[Value], name: &str) -> Vec<Vec<u8>> {
 
 pub fn count(told: &[Value], name: &str) -> usize {
     told.iter().filter(|event| event["event"] == name).count()
-}
-
-pub fn copy_directory(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().flatten() {
-        if entry.file_type().unwrap().is_file() {
-            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-        }
-    }
 }
