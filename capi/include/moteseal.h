@@ -146,37 +146,38 @@ MOTESEAL_CHECK_(pointers, sizeof(void *) == sizeof(size_t) && (sizeof(void *) ==
 #undef MOTESEAL_CHECK_
 
 
-// What a function returns. 0 is success. Errors are the caller's (1 to 31), the hardware's (32 to 63), or the
-// peer's or the network's (64 and more: from `moteseal_receive` only, drop the datagram in silence).
+// What a function returns: 0 if it worked. `moteseal_error_text` says what to do about the others.
+// 1 to 31: your program's fault; nothing happened. 32 to 63: your hardware's. 64 and more, from `moteseal_receive`
+// only: the network's or the server's; drop the datagram in silence.
 typedef uint8_t moteseal_error;
 enum {
     // It worked.
     MOTESEAL_OK = 0,
     // A pointer that must not be NULL is NULL.
     MOTESEAL_NULL_POINTER = 1,
-    // The device is not aligned as `moteseal_device` is.
+    // A pointer is not aligned for its type.
     MOTESEAL_MISALIGNED = 2,
-    // A length is longer than memory, or buffers overlap that must not.
+    // Two buffers overlap, or one overlaps the device, or a length reaches past the end of memory.
     MOTESEAL_OVERLAP = 3,
     // The output buffer is shorter than `MOTESEAL_DATAGRAM_MAX`.
     MOTESEAL_BUFFER_TOO_SHORT = 4,
-    // The device was never booted, or was wiped, or its memory was overwritten.
+    // The device was never booted, or was wiped, or something has overwritten it.
     MOTESEAL_NOT_BOOTED = 5,
-    // The memory of a device is in use, or was not zeroed before its first boot.
+    // The device is booted already, or its memory was not zero.
     MOTESEAL_IN_USE = 6,
-    // The device was copied or moved: two copies would use the same nonces.
+    // This is a copy of a device.
     MOTESEAL_COPIED = 7,
-    // A callback called the library with the device that called it, or two threads use one device.
+    // The device is in a call: a callback calls back, or two threads or interrupts use it.
     MOTESEAL_REENTERED = 8,
-    // The library was built for other sizes than the header was compiled with.
+    // The library was built for other sizes than your program was compiled with.
     MOTESEAL_WRONG_BUILD = 9,
-    // An empty payload.
+    // The payload is empty.
     MOTESEAL_EMPTY = 10,
-    // A payload longer than `MOTESEAL_PAYLOAD_MAX`.
+    // The payload is longer than `MOTESEAL_PAYLOAD_MAX`.
     MOTESEAL_TOO_LONG = 11,
     // One payload is outstanding or waits.
     MOTESEAL_BUSY = 12,
-    // An error that this library does not know.
+    // An error that has no number of its own.
     MOTESEAL_OTHER = 31,
     // The flash could not be read.
     MOTESEAL_FLASH_READ = 32,
@@ -184,25 +185,25 @@ enum {
     MOTESEAL_FLASH_WRITE = 33,
     // The flash read back other than written.
     MOTESEAL_FLASH_VERIFY = 34,
-    // The flash holds no factory image: it is erased.
+    // The first page of the partition is erased.
     MOTESEAL_IMAGE_BLANK = 35,
-    // The flash holds something else than a factory image.
+    // The first page of the partition holds something else than a factory image.
     MOTESEAL_IMAGE_MAGIC = 36,
-    // The factory image, or a key slot, is of a format, version or suite that this library does not know.
+    // The factory image, or a key slot, is of a format or suite that this library does not know.
     MOTESEAL_IMAGE_VERSION = 37,
     // The factory image is damaged.
     MOTESEAL_IMAGE_DAMAGED = 38,
-    // Neither key slot holds an intact key.
+    // Neither key slot holds an intact key, or the one that is wanted does not.
     MOTESEAL_IMAGE_NO_KEY = 39,
-    // The two key slots do not belong together.
+    // The keys in the two slots do not belong together.
     MOTESEAL_IMAGE_KEYS = 40,
     // The boot counter is at its end.
     MOTESEAL_COUNTER_USED_UP = 41,
-    // The boot counter is blank or broken, and there is no random number generator.
+    // The boot counter is blank or broken, and there is no generator.
     MOTESEAL_COUNTER_LOST = 42,
-    // The random number generator failed.
+    // The generator failed.
     MOTESEAL_RANDOM_FAILED = 43,
-    // The random number generator gave all zeros or all ones.
+    // The generator gave all zeros or all ones.
     MOTESEAL_RANDOM_STUCK = 44,
     // Not a datagram of this protocol and version.
     MOTESEAL_NOT_MOTESEAL = 64,
@@ -210,9 +211,9 @@ enum {
     MOTESEAL_UNEXPECTED = 65,
     // The tag does not verify: forged, damaged, or for somebody else.
     MOTESEAL_INAUTHENTIC = 66,
-    // It has been received before, or is too old to tell.
+    // It came before, or is too old to tell.
     MOTESEAL_REPLAYED = 67,
-    // Authentic, and it makes no sense: a fault in the server.
+    // It is authentic, and makes no sense: a fault in the server.
     MOTESEAL_MALFORMED = 68,
 };
 
@@ -375,36 +376,38 @@ extern "C" {
 #endif // __cplusplus
 
 // Starts a device: reads its identity and advances its boot counter, the one flash write of a boot. Call it once
-// after each reset, before anything else. `device` must be zero (`MOTESEAL_DEVICE_INIT`, or static) or wiped, and stays
-// where it is until `moteseal_wipe`. `config` may go afterwards. No session is opened before something is sent or
-// `moteseal_connect` is called.
+// after each reset, before anything else. `device` must be zero (static memory is, or `MOTESEAL_DEVICE_INIT`) or
+// wiped. It stays where it is until `moteseal_wipe`; `config` may go. No session is opened before something is sent
+// or `moteseal_connect` is called.
 //
-// Errors: any of the caller's or the hardware's. The device is then as before, and you must not send anything for it.
+// Errors: your program's or your hardware's. The device is blank again, and you must not send anything for it.
 moteseal_error moteseal_boot(moteseal_device *device,
                              const moteseal_config *config);
 
-// Checks that the flash holds a whole factory image, without booting: nothing is written. For a production line, or
-// to choose a partition. Writes the device's id, 8 bytes, to `device_id`.
+// Checks that the partition holds a whole factory image, without booting: nothing is written. For a production line,
+// or to choose a partition. Writes the device id, `MOTESEAL_DEVICE_ID_LEN` bytes, to `device_id`.
 //
-// Errors: `MOTESEAL_NULL_POINTER`, `MOTESEAL_WRONG_BUILD`, `MOTESEAL_FLASH_READ`, `MOTESEAL_IMAGE_...`.
+// Errors: `MOTESEAL_NULL_POINTER`, `MOTESEAL_WRONG_BUILD`, `MOTESEAL_FLASH_READ`, `MOTESEAL_IMAGE_...`. `device_id` is
+// then left alone.
 moteseal_error moteseal_check(const moteseal_config *config,
                               uint8_t *device_id);
 
-// Ends a device and wipes its memory, keys included. Nothing is sent (see `moteseal_close`); what is outstanding
-// is forgotten, as by a power cut. The memory can be booted again. Wiping what is wiped does nothing.
+// Ends a device and wipes its memory, keys included. Nothing is sent (see `moteseal_close`); what is outstanding is
+// forgotten, as by a power cut. The memory is blank then, and may be booted again. Wipes copies, too. Wiping what is
+// blank does nothing.
 //
-// Errors: `MOTESEAL_NULL_POINTER`, `MOTESEAL_MISALIGNED`, `MOTESEAL_REENTERED`, `MOTESEAL_NOT_BOOTED`; nothing is wiped then.
+// Errors: `MOTESEAL_NULL_POINTER`, `MOTESEAL_MISALIGNED`, `MOTESEAL_REENTERED`, `MOTESEAL_NOT_BOOTED` if this is neither
+// a device nor blank. Nothing is wiped then.
 moteseal_error moteseal_wipe(moteseal_device *device);
 
-// Takes a payload of 1 to `MOTESEAL_PAYLOAD_MAX` bytes at `now_ms`. In a session it goes out as Data. Without one it
-// goes out in a Hello, or waits until a session is open. `out` takes the datagram, if there is one to send now:
-// `out_size` is `MOTESEAL_DATAGRAM_MAX` at least. `payload` and `out` must not overlap.
+// Takes a payload of 1 to `MOTESEAL_PAYLOAD_MAX` bytes. In a session it goes out as Data. Without one it goes out in a
+// Hello, or waits until a session is open. `out` takes the datagram; `out_size` is at least `MOTESEAL_DATAGRAM_MAX`.
 //
-// `confirm` other than 0: the payload is repeated until the server acknowledges it, and its outcome is told. 0: it is
-// sent once, unless the protocol wants an acknowledgement at this point anyway. One payload is outstanding or waits at
-// a time; payloads without `confirm` go out beside it.
+// `confirm` other than 0: the payload is repeated until the server acknowledges it, and its outcome is told by
+// `moteseal_receive`. 0: it is sent once, unless the protocol wants an acknowledgement at this point anyway. One
+// payload is outstanding or waits at a time; payloads without `confirm` go out beside it.
 //
-// Errors: any of the caller's or the hardware's; nothing of the payload was kept or sent.
+// Errors: your program's or your hardware's; nothing of the payload was kept or sent.
 moteseal_error moteseal_send(moteseal_device *device,
                              uint64_t now_ms,
                              const uint8_t *payload,
@@ -414,65 +417,81 @@ moteseal_error moteseal_send(moteseal_device *device,
                              size_t out_size,
                              moteseal_sent *sent);
 
-// Takes a datagram of `len` bytes from the network, which came at `now_ms`. It is decrypted in place. Call
-// `moteseal_poll` afterwards until it has nothing: an answer may be due.
+// Takes a datagram of `len` bytes that came from the network, at the time of its arrival. It is decrypted in place.
+// Call `moteseal_poll` afterwards until it has nothing: an answer may be due.
 //
-// Errors: from 64 on the datagram had no effect, whoever sent it: drop it in silence. Errors of the hardware: the
-// server sends the same again. `received` is filled in whatever the error: an outcome may be told along with one.
+// Errors: any. Look at `received` all the same: an outcome may be told along with an error. What your hardware failed
+// at was not acknowledged, and the server tries again.
 moteseal_error moteseal_receive(moteseal_device *device,
                                 uint64_t now_ms,
                                 uint8_t *datagram,
                                 size_t len,
                                 moteseal_received *received);
 
-// The next datagram that is due at `now_ms`: an acknowledgement, a repeat, a Hello. Call it until `*len` is 0, after
-// each `moteseal_receive` and at each deadline. `out_size` is `MOTESEAL_DATAGRAM_MAX` at least; `*len` is the length in
-// bytes of the datagram at the front of `out`.
+// The next datagram that is due: an acknowledgement, a repeat, a Hello. Call it until `*len` is 0, after each
+// `moteseal_receive` and at each deadline. `out_size` is at least `MOTESEAL_DATAGRAM_MAX`; `*len` is the length in bytes
+// of the datagram at the front of `out`.
 //
-// Errors: any of the caller's; the hardware's, and then what was due stays due, later and later.
+// Errors: your program's; your hardware's, and then what was due stays due, later and later.
 moteseal_error moteseal_poll(moteseal_device *device,
                              uint64_t now_ms,
                              uint8_t *out,
                              size_t out_size,
                              size_t *len);
 
-// When to call `moteseal_poll` next, if no datagram comes before: `*deadline_ms` in the past means at once,
-// `MOTESEAL_NEVER` that there is nothing to wait for.
-moteseal_error moteseal_deadline(const moteseal_device *device, uint64_t *deadline_ms);
+// When to call `moteseal_poll` next, if no datagram comes before. A time in the past means at once, `MOTESEAL_NEVER`
+// that there is nothing to wait for.
+//
+// Errors: your program's; `*deadline_ms` is then `MOTESEAL_NEVER`.
+moteseal_error moteseal_deadline(const moteseal_device *device,
+                                 uint64_t *deadline_ms);
 
 // Opens a session if there is none. In a session, asks the server for a sign of life. Either comes from the next
 // `moteseal_poll`.
+//
+// Errors: your program's.
 moteseal_error moteseal_connect(moteseal_device *device,
                                 uint64_t now_ms);
 
-// Takes back the payload that `ticket` names, if it waits or stands in an unanswered Hello. `*outcome` says whether
-// it was sent; `MOTESEAL_OUTCOME_NONE` for any other ticket, whose outcome is told later or was told.
+// Takes back the payload that `ticket` names, if it waits or stands in a Hello without an answer. `*outcome` says
+// whether it was sent. For any other ticket it is `MOTESEAL_OUTCOME_NONE`: that outcome was told or will be.
+//
+// Errors: your program's.
 moteseal_error moteseal_withdraw(moteseal_device *device,
                                  uint64_t now_ms,
                                  uint16_t ticket,
                                  moteseal_outcome *outcome);
 
-// Ends the session and whatever is outstanding; the device is as after boot. Tells the server, so that it sends
-// nothing more in vain: before a long sleep, or a reset. `out_size` is `MOTESEAL_DATAGRAM_MAX` at least.
+// Ends the session and whatever is outstanding; the device is as after boot. The datagram tells the server, so that
+// it sends nothing more in vain: before a long sleep or a reset. `out_size` is at least `MOTESEAL_DATAGRAM_MAX`.
+//
+// Errors: your program's, and nothing has changed.
 moteseal_error moteseal_close(moteseal_device *device,
                               uint64_t now_ms,
                               uint8_t *out,
                               size_t out_size,
                               moteseal_closed *closed);
 
-// Writes the public name of the device, 8 bytes, to `device_id`.
+// Writes the public name of the device, `MOTESEAL_DEVICE_ID_LEN` bytes, to `device_id`.
+//
+// Errors: your program's; `device_id` is then left alone.
 moteseal_error moteseal_device_id(const moteseal_device *device, uint8_t *device_id);
 
-// Reads the boot counter from flash: 1 after the first boot, more after each.
-moteseal_error moteseal_boot_count(moteseal_device *device, uint32_t *boot);
+// Reads the boot counter from the flash: 1 after the first boot, more after each.
+//
+// Errors: your program's; `MOTESEAL_FLASH_READ`, `MOTESEAL_FLASH_VERIFY` if there is none any more. `*boot` is then 0.
+moteseal_error moteseal_boot_count(moteseal_device *device,
+                                   uint32_t *boot);
 
-// Whether there is a session: `*open` is 1 or 0, and `*epoch` its epoch. It may be one that only receives, while a
-// new one is opened.
+// Whether there is a session: `*open` is 1 or 0, and `*epoch` its epoch or zero. It may be one that only receives,
+// while a new one is opened.
+//
+// Errors: your program's; `*open` is then 0.
 moteseal_error moteseal_session(const moteseal_device *device,
                                 uint8_t *open,
                                 moteseal_epoch *epoch);
 
-// What the error means and what to do about it: English, static, ends with a zero. Never NULL, whatever the number.
+// What the error means and what to do about it: a static string in English. Never NULL, whatever the number.
 const char *moteseal_error_text(uint8_t error);
 
 #ifdef __cplusplus

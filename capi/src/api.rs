@@ -138,8 +138,8 @@ pub unsafe extern "C" fn moteseal_send(
 /// Takes a datagram of `len` bytes that came from the network, at the time of its arrival. It is decrypted in place.
 /// Call `moteseal_poll` afterwards until it has nothing: an answer may be due.
 ///
-/// Errors: any. Look at `received` all the same: an outcome may be told along with an error. After an error of
-/// the hardware the server sends the same again.
+/// Errors: any. Look at `received` all the same: an outcome may be told along with an error. What your hardware failed
+/// at was not acknowledged, and the server tries again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn moteseal_receive(
     device: *mut Device,

@@ -12,7 +12,7 @@ fn simplify(header: &str) -> String {
     while let Some(line) = lines.next() {
         if let Some(name) = line.strip_prefix("enum ") {
             lines.by_ref().find(|line| *line == " {").expect("an enum begins");
-            simple.push_str(&format!("typedef uint8_t {name};\nenum {{"));
+            simple.extend(["typedef uint8_t ", name, ";\nenum {"]);
         } else if line == "#ifndef __cplusplus" {
             lines.by_ref().find(|line| *line == "#endif // __cplusplus").expect("a typedef ends");
             continue;
