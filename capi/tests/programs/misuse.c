@@ -197,8 +197,18 @@ static void callbacks_that_call_back(struct flash *flash, moteseal_device *devic
     free(out);
 }
 
+/* What no library can see, and a sanitizer must: a buffer that is shorter than said. */
+static int lie(moteseal_device *device) {
+    uint8_t *datagram = malloc(8);
+    moteseal_received received;
+    memset(datagram, 0x40, 8);
+    (void)moteseal_receive(device, 0, datagram, 300, &received);
+    free(datagram);
+    return 0;
+}
+
 int main(int argc, char **argv) {
-    if (argc != 2) {
+    if (argc != 2 && argc != 3) {
         return 2;
     }
     struct flash flash = flash_from(argv[1]);
@@ -209,6 +219,9 @@ int main(int argc, char **argv) {
     blank_flash();
     EXPECT(moteseal_check(&config, id), MOTESEAL_OK);
     EXPECT(moteseal_boot(device, &config), MOTESEAL_OK);
+    if (argc == 3) {
+        return lie(device);
+    }
     wrong_pointers(device, &config);
     too_long(device);
     noise(device);
