@@ -164,7 +164,7 @@ pub unsafe extern "C" fn moteseal_receive(
             }
             Err(error) => {
                 if let ReceiveError::InvalidConnectionId(invalid) = error {
-                    (received.settled_count, received.settled) = settled(invalid.settled);
+                    (received.settled_count, received.settled) = settled(invalid.settled.as_slice());
                 }
                 Err(error.into())
             }
@@ -269,7 +269,7 @@ pub unsafe extern "C" fn moteseal_close(
         // SAFETY: see the head of this file.
         let out = unsafe { buffers::out(device, out, out_size)? };
         let done = claim.close(now_ms, out)?;
-        let (settled_count, settled) = settled(done.settled);
+        let (settled_count, settled) = settled(&done.settled);
         output.put(Closed { datagram_len: len(done.datagram), settled_count, settled });
         Ok(())
     })
@@ -338,7 +338,7 @@ fn len(datagram: Option<&[u8]>) -> usize {
 }
 
 /// Outcomes as an array and how many of it count.
-fn settled(outcomes: impl IntoIterator<Item = InnerSettled>) -> (u8, [Settled; 2]) {
+fn settled(outcomes: &[InnerSettled]) -> (u8, [Settled; 2]) {
     let (mut count, mut settled) = (0, [Settled::default(); 2]);
     for (to, from) in settled.iter_mut().zip(outcomes) {
         *to = Settled { ticket: from.ticket.number(), outcome: from.outcome.into() };
@@ -379,7 +379,7 @@ impl Received {
     };
 
     fn fill_in(&mut self, received: device::Received<'_>) {
-        (self.settled_count, self.settled) = settled(received.settled);
+        (self.settled_count, self.settled) = settled(&received.settled);
         if let Some(event) = received.event {
             self.fill_in_event(event);
         }
