@@ -1,8 +1,13 @@
 //! The single seam to the cipher: seal, open, the nonces, the usage limit. Nothing else in the crate names a
 //! cipher. ChaCha20-Poly1305 (RFC 8439), interface of RFC 5116. SPEC sections 3.4, 5.4 and 5.5.
 
+use chacha20poly1305::aead::AeadInOut;
+use chacha20poly1305::consts::U12;
+use chacha20poly1305::{ChaChaPoly1305, KeyInit};
+
 use crate::error::Inauthentic;
 use crate::keys::AeadKey;
+use crate::keystream::Keystream;
 use crate::number::{Epoch, Salt, SequenceNumber};
 
 /// Length of a tag in bytes.
@@ -95,10 +100,11 @@ fn nothing_sealed(buffer: &mut [u8]) -> Tag {
 #[derive(Clone, Copy, Debug)]
 pub struct Portable;
 
+type Cipher = ChaChaPoly1305<Keystream, U12>;
+
 impl Backend for Portable {
     fn seal(key: &AeadKey, nonce: Nonce, aad: &[u8], buffer: &mut [u8]) -> Tag {
-        use chacha20poly1305::{ChaCha20Poly1305, KeyInit, aead::AeadInOut};
-        let cipher = ChaCha20Poly1305::new(key.expose().into());
+        let cipher = Cipher::new(key.expose().into());
         match cipher.encrypt_inout_detached(&nonce.0.into(), aad, (&mut *buffer).into()) {
             Ok(tag) => tag.into(),
             Err(_) => nothing_sealed(buffer),
@@ -112,9 +118,7 @@ impl Backend for Portable {
         buffer: &mut [u8],
         tag: &Tag,
     ) -> Result<(), Inauthentic> {
-        use chacha20poly1305::{ChaCha20Poly1305, KeyInit, aead::AeadInOut};
-        let cipher = ChaCha20Poly1305::new(key.expose().into());
-        cipher
+        Cipher::new(key.expose().into())
             .decrypt_inout_detached(&nonce.0.into(), aad, buffer.into(), tag.into())
             .map_err(|_| Inauthentic)
     }

@@ -28,7 +28,7 @@ use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::error::ImageError;
-use crate::keys::{DeviceKey, RotationKey, SUITE};
+use crate::keys::{DeviceKey, KEY_LEN, RotationKey, SUITE};
 use crate::number::{DeviceId, Generation};
 
 /// What erased flash reads as, and so an absent slot.
@@ -139,8 +139,7 @@ impl Identity {
 
     /// The identity part of an image.
     pub fn encode(&self) -> SecretBytes<PART_LEN> {
-        let fields: [&[u8]; 4] = [&[0], &[0; 9], self.device_id.as_bytes(), self.rotation_key.expose()];
-        encode_part(Self::MAGIC, fields)
+        encode_part(Self::MAGIC, 0, *self.device_id.as_bytes(), self.rotation_key.expose())
     }
 
     /// Reads the identity part of an image.
@@ -169,8 +168,7 @@ impl KeySlot {
 
     /// One key slot part of an image.
     pub fn encode(&self) -> SecretBytes<PART_LEN> {
-        let fields: [&[u8]; 4] = [&[self.generation.number()], &[0; 9], &[0; 8], self.device_key.expose()];
-        encode_part(Self::MAGIC, fields)
+        encode_part(Self::MAGIC, self.generation.number(), [0; 8], self.device_key.expose())
     }
 
     /// Reads one key slot part of an image: nothing if it is absent or torn.
@@ -196,18 +194,31 @@ impl KeySlot {
 const CHECK_LEN: usize = 8;
 const CHECK_AT: usize = PART_LEN - CHECK_LEN;
 
-/// Magic, version and suite, which all parts begin with, then `fields`, then the check value.
-fn encode_part(magic: [u8; 4], fields: [&[u8]; 4]) -> SecretBytes<PART_LEN> {
-    let mut part = SecretBytes::blank();
-    let head = [magic.as_slice(), &[FORMAT_VERSION, SUITE]];
-    for (to, from) in part.0.iter_mut().zip(head.into_iter().chain(fields).flatten()) {
-        *to = *from;
-    }
+/// One part: what all begin with, the fields of one kind or the other, the check value.
+fn encode_part(
+    magic: [u8; 4],
+    generation: u8,
+    device_id: [u8; DeviceId::LEN],
+    key: &[u8; KEY_LEN],
+) -> SecretBytes<PART_LEN> {
+    let mut part = SecretBytes([0; PART_LEN]);
+    let rest = put(&mut part.0, &magic);
+    let rest = put(rest, &[FORMAT_VERSION, SUITE, generation]);
+    let rest = put(rest, &[0; 9]);
+    let rest = put(rest, &device_id);
+    put(rest, key);
     let check = check_value(&part.0);
     if let Some(to) = part.0.last_chunk_mut() {
         *to = check;
     }
     part
+}
+
+/// Puts one field, and gives the room behind it; the fields of a part all fit.
+fn put<'p, const N: usize>(room: &'p mut [u8], field: &[u8; N]) -> &'p mut [u8] {
+    let Some((to, behind)) = room.split_first_chunk_mut() else { return &mut [] };
+    *to = *field;
+    behind
 }
 
 fn check_value(part: &[u8; PART_LEN]) -> [u8; CHECK_LEN] {

@@ -14,6 +14,7 @@ pub mod flash;
 pub mod identity;
 pub mod key_slots;
 pub mod keys;
+mod keystream;
 pub mod number;
 pub mod record;
 pub mod replay;

@@ -207,16 +207,12 @@ impl SequenceNumber {
     /// Rebuilds a number from its low byte: the one nearest to one past `highest`, of two equally near the
     /// lower, never below 0 or above 65,535 (M-13).
     pub fn rebuild(low: u8, highest: Option<Self>) -> Self {
-        let expected = one_past(highest);
-        let middle = (expected & 0x1_FF00) | u32::from(low);
-        // Ordered from low to high, so that the first of two equally near wins.
-        let candidates = [middle.checked_sub(0x100), Some(middle), middle.checked_add(0x100)];
-        let nearest = candidates
-            .into_iter()
-            .flatten()
-            .filter_map(|value| u16::try_from(value).ok())
-            .min_by_key(|value| u32::from(*value).abs_diff(expected));
-        Self(nearest.unwrap_or(u16::from(low)))
+        // Of the 256 numbers that are near enough exactly one has this low byte: from 128 below to 127 above.
+        let lowest = one_past(highest).wrapping_sub(128);
+        let nearest = lowest.wrapping_add(u32::from(low).wrapping_sub(lowest) & 0xFF);
+        let [.., high, low] = nearest.to_be_bytes();
+        // Below 0 (FFFFFFxx) or above 65,535 (000100xx): 256 up or down.
+        Self(u16::try_from(nearest).unwrap_or(u16::from_be_bytes([!high, low])))
     }
 }
 

@@ -101,9 +101,10 @@ impl ReplayWindow {
             Some(Answering::New(number)) if newest.value().saturating_sub(number.value()) > 8 => number,
             _ => newest,
         };
-        let before = (0..8u16)
-            .filter(|bit| number.before(bit + 1).is_some_and(|number| self.is_acknowledgeable(number)));
-        Some(AckBlock { number, before: before.fold(0, |bits, bit| bits | 1 << bit) })
+        // Below 0 no bit is ever set.
+        let below = self.acknowledgeable.checked_shr(u32::from(self.below(number)?) + 1).unwrap_or(0);
+        let [.., before] = below.to_be_bytes();
+        Some(AckBlock { number, before })
     }
 
     /// How far `number` lies below the highest; nothing if it lies above, or if nothing was seen.
@@ -152,6 +153,17 @@ impl Slot<'_> {
     }
 }
 
+/// What acknowledgement blocks have told of an own number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// Nothing yet.
+    Nothing,
+    /// It is acknowledged.
+    Acknowledged,
+    /// It lies left of the peer's window, so that no copy of it is accepted any more.
+    OutOfReach,
+}
+
 /// Which of the own numbers the peer has acknowledged: exact for the highest and the 63 below it.
 #[derive(Clone, Debug, Default)]
 pub struct Acknowledged {
@@ -167,40 +179,35 @@ impl Acknowledged {
 
     /// Unites a block with what is known. Blocks are facts: none takes one back (M-17).
     pub fn unite(&mut self, block: AckBlock) {
-        for number in block.numbers() {
-            self.insert(number);
+        let facts = u64::from(block.before) << 1 | 1;
+        let number = block.number.value();
+        match self.highest.checked_sub(number) {
+            Some(distance) if self.bits != 0 => self.bits |= facts.checked_shl(distance.into()).unwrap_or(0),
+            _ => {
+                let ahead = u32::from(number.wrapping_sub(self.highest));
+                self.bits = self.bits.checked_shl(ahead).unwrap_or(0) | facts;
+                self.highest = number;
+            }
         }
     }
 
     /// Whether `number` is known to be acknowledged.
     pub const fn contains(&self, number: SequenceNumber) -> bool {
-        match self.highest.checked_sub(number.value()) {
-            Some(distance) => distance < WINDOW_WIDTH && self.bits >> distance & 1 == 1,
-            None => false,
-        }
+        matches!(self.told(number), Told::Acknowledged)
     }
 
     /// Whether `number` is known not to be acknowledged. Left of the 64 that are remembered nothing is known,
     /// and the answer is no.
     pub const fn is_missing(&self, number: SequenceNumber) -> bool {
-        if self.bits == 0 {
-            return true;
-        }
-        match self.highest.checked_sub(number.value()) {
-            None => true,
-            Some(distance) => distance < WINDOW_WIDTH && self.bits >> distance & 1 == 0,
-        }
+        matches!(self.told(number), Told::Nothing)
     }
 
-    fn insert(&mut self, number: SequenceNumber) {
-        if self.bits == 0 {
-            (self.bits, self.highest) = (1, number.value());
-        } else if let Some(distance) = self.highest.checked_sub(number.value()) {
-            self.bits |= 1u64.checked_shl(u32::from(distance)).unwrap_or(0);
-        } else {
-            let ahead = u32::from(number.value() - self.highest);
-            self.bits = self.bits.checked_shl(ahead).unwrap_or(0) | 1;
-            self.highest = number.value();
+    /// What the blocks have told of `number`.
+    pub(crate) const fn told(&self, number: SequenceNumber) -> Told {
+        match self.highest.checked_sub(number.value()) {
+            Some(distance) if self.bits != 0 && distance >= WINDOW_WIDTH => Told::OutOfReach,
+            Some(distance) if self.bits != 0 && self.bits >> distance & 1 == 1 => Told::Acknowledged,
+            _ => Told::Nothing,
         }
     }
 }
@@ -365,7 +372,67 @@ mod tests {
         assert_eq!(EpochWindow::new().check(Epoch::new(0, 0)), Freshness::Stale);
     }
 
+    #[test]
+    fn m_128_what_the_peer_can_no_longer_accept_is_out_of_reach() {
+        let block = |value: u16, before| AckBlock { number: number(value), before };
+        // (blocks so far, asked, told)
+        let table: [(&[AckBlock], u16, Told); 12] = [
+            (&[], 0, Told::Nothing),
+            (&[], 0xFFFF, Told::Nothing),
+            (&[block(0, 0)], 0, Told::Acknowledged),
+            (&[block(0, 0)], 1, Told::Nothing),
+            (&[block(63, 0)], 0, Told::Nothing),
+            (&[block(64, 0)], 0, Told::OutOfReach),
+            (&[block(64, 0xFF)], 1, Told::Nothing),
+            (&[block(0, 0), block(63, 0)], 0, Told::Acknowledged),
+            (&[block(64, 0), block(0, 0)], 0, Told::OutOfReach), // too late
+            (&[block(8, 0x80), block(63, 0), block(5, 0)], 0, Told::Acknowledged),
+            (&[block(0xFFFF, 0)], 0xFFC0, Told::Nothing),
+            (&[block(0xFFFF, 0)], 0xFFBF, Told::OutOfReach),
+        ];
+        for (blocks, asked, told) in table {
+            let mut acknowledged = Acknowledged::default();
+            for block in blocks {
+                acknowledged.unite(*block);
+            }
+            assert_eq!(acknowledged.told(number(asked)), told, "{blocks:?} {asked}");
+        }
+    }
+
     proptest! {
+        /// M-128: whatever blocks are said, lost, repeated and overtaken, a number is out of reach only where the window
+        /// that they come from refuses it, and acknowledged only where it has seen it.
+        #[test]
+        fn what_is_told_is_true(
+            numbers in proptest::collection::vec((0u16..400, any::<bool>()), 0..100),
+            said in proptest::collection::vec(any::<proptest::sample::Index>(), 0..100),
+        ) {
+            let (mut window, mut blocks) = (ReplayWindow::default(), Vec::new());
+            let (mut seen, mut acknowledged) = (BTreeSet::new(), Acknowledged::default());
+            for (value, well_formed) in numbers {
+                if let Ok(slot) = window.check(number(value)) {
+                    slot.commit(well_formed);
+                    seen.insert(value);
+                    // What is malformed is not answered.
+                    let answering = well_formed.then_some(Answering::New(number(value)));
+                    blocks.extend(window.ack_block(answering));
+                }
+                blocks.extend(window.ack_block(Some(Answering::Repeat(number(value)))));
+            }
+            for index in said.iter().filter(|_| !blocks.is_empty()) {
+                acknowledged.unite(*index.get(&blocks));
+                for value in 0..400 {
+                    match acknowledged.told(number(value)) {
+                        Told::Nothing => {}
+                        Told::Acknowledged => prop_assert!(seen.contains(&value)),
+                        Told::OutOfReach => {
+                            prop_assert_eq!(window.check(number(value)).err(), Some(NotFresh::TooOld));
+                        }
+                    }
+                }
+            }
+        }
+
         #[test]
         fn the_window_agrees_with_a_set_of_numbers(numbers in proptest::collection::vec((0u16..400, any::<bool>()), 0..200)) {
             let (mut window, mut seen, mut good) = (ReplayWindow::default(), BTreeSet::new(), BTreeSet::new());

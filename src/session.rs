@@ -177,7 +177,7 @@ impl<A: Backend> Session<A> {
             ack: outgoing.ack.is_some(),
             control: outgoing.control,
         };
-        let header = Header::Data(data).encode();
+        let header = data.encode();
         let ack = outgoing.ack.map(AckBlock::encode);
         let ack = ack.as_ref().map_or(&[][..], |block| block);
         let mut writer = Writer { rest: out, len: 0 };

@@ -348,17 +348,30 @@ impl HeaderBytes {
     }
 }
 
+impl Hello {
+    /// The bytes of this header.
+    pub fn encode(&self) -> HeaderBytes {
+        let mut header = HeaderBytes::new(HELLO | (self.generation_bits & 0b11) << 2);
+        header.push(self.device_id.as_bytes());
+        header.push(self.epoch.as_bytes());
+        header.push(&self.salt.0);
+        header
+    }
+}
+
+impl Data {
+    /// The bytes of this header.
+    pub fn encode(&self) -> HeaderBytes {
+        let flags = flag(self.confirm, CONFIRM) | flag(self.ack, ACK) | flag(self.control, CONTROL);
+        encode_session(DATA | flags, self.cid, self.seq)
+    }
+}
+
 impl Header {
     /// The bytes of this header; a bit that is not defined is zero (M-8).
     pub fn encode(&self) -> HeaderBytes {
         match self {
-            Self::Hello(hello) => {
-                let mut header = HeaderBytes::new(HELLO | (hello.generation_bits & 0b11) << 2);
-                header.push(hello.device_id.as_bytes());
-                header.push(hello.epoch.as_bytes());
-                header.push(&hello.salt.0);
-                header
-            }
+            Self::Hello(hello) => hello.encode(),
             Self::Welcome(welcome) => {
                 let mut header = HeaderBytes::new(ANSWER | flag(welcome.early_taken, EARLY_TAKEN));
                 header.push(&welcome.echo);
@@ -371,10 +384,7 @@ impl Header {
                 header.push(floor.floor.as_bytes());
                 header
             }
-            Self::Data(data) => {
-                let flags = flag(data.confirm, CONFIRM) | flag(data.ack, ACK) | flag(data.control, CONTROL);
-                encode_session(DATA | flags, data.cid, data.seq)
-            }
+            Self::Data(data) => data.encode(),
             Self::Reset(reset) => encode_session(RESET, reset.cid, reset.seq),
         }
     }
@@ -410,8 +420,8 @@ impl AckBlock {
     /// The block that these bytes are, unless it acknowledges a number below 0 (M-18).
     pub fn decode([high, low, before]: [u8; ACK_BLOCK_LEN]) -> Option<Self> {
         let block = Self { number: SequenceNumber::new(u16::from_be_bytes([high, low])), before };
-        let names_nobody = (0..8).any(|bit| before >> bit & 1 == 1 && block.number.before(bit + 1).is_none());
-        (!names_nobody).then_some(block)
+        let named = before.checked_shr(u32::from(block.number.value())).unwrap_or(0);
+        (named == 0).then_some(block)
     }
 
     /// Every number that the block acknowledges, from the highest down.

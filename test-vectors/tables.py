@@ -143,6 +143,22 @@ def ack_groups() -> dict[str, list[dict]]:
         ("000380", "names -5"),
         ("0007ff", "names -1"),
     ]
+    outcomes = [
+        ("named at once", 1, ["000100"]),
+        ("named by a bit", 1, ["000404"]),
+        ("nothing is told before", 1, ["000000", "000200", "000502", "000100"]),
+        ("63 above: it may still be accepted", 1, ["004000", "0040ff", "000100"]),
+        ("64 above: given up", 1, ["004100"]),
+        ("64 above with all bits, of which none reaches it", 1, ["0041ff"]),
+        ("far above", 1, ["9c4000"]),
+        ("given up is given up", 10, ["004a00", "000a00", "00ffff"]),
+        ("acknowledged stays acknowledged", 10, ["000a00", "004a00", "ffff00"]),
+        ("blocks that were overtaken", 200, ["00d200", "010700", "00c800", "010800"]),
+        ("a block from before it was sent", 200, ["00c7ff", "010700", "00c7ff", "010800"]),
+        ("no number is left to pass it", 0xFFC0, ["ffff00", "ffffff", "ffc000"]),
+        ("the last that can be passed", 0xFFBF, ["fffeff", "ffff00"]),
+        ("the last number", 0xFFFF, ["fffe00", "ffff00"]),
+    ]
     return {
         "encode": [_ack_encode(*row) for row in encode],
         "decode": [
@@ -150,6 +166,7 @@ def ack_groups() -> dict[str, list[dict]]:
             for b in ("000000", "000101", "000305", "0008ff", "000980", "010055", "fffe01", "ffffff")
         ],
         "union": [_ack_union(*row) for row in unite],
+        "outcomes": [_ack_outcomes(*row) for row in outcomes],
         "impossible": [{"block": block, "why": why} for block, why in impossible],
     }
 
@@ -166,6 +183,19 @@ def _ack_encode(why: str, number: int, others: list[int]) -> dict:
 def _ack_union(why: str, blocks: list[str]) -> dict:
     numbers = set().union(*(codec.ack_decode(bytes.fromhex(block)) for block in blocks))
     return {"why": why, "blocks": blocks, "numbers": sorted(numbers)}
+
+
+def _ack_outcomes(why: str, number: int, blocks: list[str]) -> dict:
+    """The word for a Data with C of this number after each block; a word once said stays (M-102, M-128)."""
+    named, word, steps = set(), None, []
+    for block in blocks:
+        named.update(codec.ack_decode(bytes.fromhex(block)))
+        if word is None and number in named:
+            word = "acknowledged"
+        elif word is None and max(named) >= number + DATA_WINDOW:
+            word = "unknown"
+        steps.append({"block": block, "word": word})
+    return {"why": why, "number": number, "steps": steps}
 
 
 # --- replay windows --------------------------------------------------------------------------

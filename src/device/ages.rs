@@ -19,40 +19,44 @@ const SLOTS: usize = 5;
 /// The numbers that this session sent, by time.
 #[derive(Debug)]
 pub(super) struct Ages {
-    /// Counted in 32 bits, which wrap; with slots of a second that takes a silence of 136 years.
-    newest: u32,
+    /// When the newest slot began.
+    start: Millis,
     first: [u16; SLOTS],
 }
 
 impl Ages {
     /// Nothing is sent yet.
-    pub(super) const fn new(now: Millis, bound_ms: u32) -> Self {
-        Self { newest: slot(now, bound_ms), first: [0; SLOTS] }
+    pub(super) const fn new(now: Millis) -> Self {
+        Self { start: now, first: [0; SLOTS] }
     }
 
     /// `number` is sent now, for the first time.
     pub(super) fn note(&mut self, now: Millis, bound_ms: u32, number: SequenceNumber) {
-        let slot = slot(now, bound_ms);
-        for _ in (0..slot.wrapping_sub(self.newest)).take(SLOTS) {
+        for _ in 0..SLOTS {
+            if now.saturating_sub(self.start) < slot_ms(bound_ms) {
+                return;
+            }
+            self.start += slot_ms(bound_ms);
             self.first.rotate_right(1);
             let [first, ..] = &mut self.first;
             *first = number.value();
         }
-        self.newest = slot;
+        // Whatever was sent before is out of sight.
+        self.start = now;
     }
 
     /// How long ago `number` was sent, in milliseconds, or somewhat more. Nothing if that is longer than the bound
     /// and out of sight.
     pub(super) fn of(&self, now: Millis, bound_ms: u32, number: SequenceNumber) -> Option<Millis> {
-        let (back, _) = (0..).zip(&self.first).find(|(_, first)| number.value() >= **first)?;
-        let slots = slot(now, bound_ms).wrapping_sub(self.newest).wrapping_add(back);
-        Some(u64::from(slots) * slot_ms(bound_ms) + now % slot_ms(bound_ms))
+        let mut age = now.saturating_sub(self.start);
+        for first in self.first {
+            if number.value() >= first {
+                return Some(age);
+            }
+            age = age.saturating_add(slot_ms(bound_ms));
+        }
+        None
     }
-}
-
-#[allow(clippy::cast_possible_truncation)] // it wraps, see `Ages::newest`
-const fn slot(now: Millis, bound_ms: u32) -> u32 {
-    (now / slot_ms(bound_ms)) as u32
 }
 
 /// Rounded up, so that four slots are never less than the bound.
@@ -70,7 +74,7 @@ mod tests {
     #[test]
     fn an_age_is_that_of_the_slot() {
         let number = SequenceNumber::new;
-        let mut ages = Ages::new(1_000, 400);
+        let mut ages = Ages::new(1_000);
         for (now, sent) in [(1_010, 0), (1_020, 1), (1_150, 2), (1_420, 3)] {
             ages.note(now, 400, number(sent));
         }
@@ -95,7 +99,7 @@ mod tests {
             waits in proptest::collection::vec(0u64..700, 1..60),
             after in 0u64..3_000,
         ) {
-            let mut ages = Ages::new(start, bound);
+            let mut ages = Ages::new(start);
             let (mut now, mut sent) = (start, [0u64; 60]);
             for ((wait, at), number) in waits.iter().zip(&mut sent).zip(0..) {
                 now += wait;

@@ -12,18 +12,20 @@ use crate::aead::{Backend, Nonce};
 use crate::control::Role;
 use crate::delivery::{Backoff, Jitter, Outcome, Settled, Ticket, Timing};
 use crate::entropy::Entropy;
-use crate::error::{EntropyError, HelloError, InvalidConnectionId, PollError, ReceiveError, VerifyError};
+use crate::error::{
+    EntropyError, HelloError, InvalidConnectionId, PollError, ReceiveError, StorageError, VerifyError,
+};
 use crate::identity::KeySlot;
 use crate::key_slots::{KeySlots, Slot};
 use crate::number::{ConnectionId, DeviceId, Echo, Epoch, Salt};
 use crate::session::Session;
-use crate::wire::{self, HELLO_AAD_LEN, HELLO_HEADER_LEN, HELLO_OVERHEAD, Header, Sealed};
+use crate::wire::{self, HELLO_AAD_LEN, HELLO_HEADER_LEN, HELLO_OVERHEAD, Sealed};
 
 /// A floor with this boot count or a higher one is refused (M-39).
 const FLOOR_BOOT_LIMIT: u32 = 0xFEFF_FFFF;
 
 /// A session is being opened: a Hello is due or outstanding.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Opening {
     pub(super) hello: Option<Hello>,
     pub(super) backoff: Backoff,
@@ -50,10 +52,12 @@ impl Opening {
         Self { hello: None, backoff: Backoff::due(now), slot, turned_away: false }
     }
 
-    /// After an answer that opened no session.
-    const fn again(&self, now: Millis, slot: Slot) -> Self {
-        let backoff = if self.turned_away { self.backoff } else { Backoff::due(now) };
-        Self { hello: None, backoff, slot, turned_away: true }
+    /// An answer came that opened no session.
+    fn turn_away(&mut self, now: Millis, slot: Slot) {
+        if !self.turned_away {
+            self.backoff = Backoff::due(now);
+        }
+        (self.hello, self.slot, self.turned_away) = (None, slot, true);
     }
 
     fn schedule(&mut self, now: Millis, timing: &Timing, jitter: &mut Jitter) {
@@ -75,16 +79,22 @@ impl Hello {
     }
 
     fn header(&self, generation_bits: u8, device_id: DeviceId) -> wire::HeaderBytes {
-        Header::Hello(wire::Hello { generation_bits, device_id, epoch: self.epoch, salt: self.salt }).encode()
+        wire::Hello { generation_bits, device_id, epoch: self.epoch, salt: self.salt }.encode()
     }
 }
 
 impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
-    /// Starts a new Hello, under the newest key, in place of one that may be outstanding. What becomes of its payload
-    /// is told.
+    /// A Hello is due, under the newest key, in place of one that may be outstanding.
+    #[inline(never)]
+    pub(super) fn open(&mut self, now: Millis) {
+        self.opening = Some(Opening::start(now, self.keyring.newest()));
+    }
+
+    /// As [`open`](Self::open). What becomes of the payload of the Hello before is told.
     pub(super) fn open_anew(&mut self, now: Millis) -> Option<Settled> {
-        let replaced = self.opening.replace(Opening::start(now, self.keyring.newest()))?;
-        self.end_hello(&replaced.hello?, Outcome::Unknown)
+        let replaced = self.outstanding_hello();
+        self.open(now);
+        self.end_hello(&replaced?, Outcome::Unknown)
     }
 
     /// A Hello is answered or replaced; its bytes are not repeated any more.
@@ -129,7 +139,7 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
         for (to, from) in out.iter_mut().skip(HELLO_HEADER_LEN).zip(payload) {
             *to = *from;
         }
-        let key = self.key(slot)?.ok_or(HelloError::KeyMissing)?;
+        let key = self.key(slot)?;
         let random = self.hardware.rng().map(random_salt).transpose().map_err(HelloError::Entropy)?;
         let epoch = self.epochs.take(&mut self.hardware.counter()).map_err(HelloError::Counter)?;
         // M-30.
@@ -154,7 +164,7 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
         if let Some(datagram) = kept {
             out.copy_from_slice(datagram);
         } else {
-            let key = self.key(hello.slot)?.ok_or(HelloError::KeyMissing)?;
+            let key = self.key(hello.slot)?;
             self.seal_hello(hello, &key, out);
         }
         if let Some(hello) = self.opening.as_mut().and_then(|opening| opening.hello.as_mut()) {
@@ -181,29 +191,30 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
         now: Millis,
         welcome: &wire::Welcome,
         sealed: Sealed<'_>,
-    ) -> Result<Received<'static>, ReceiveError> {
+        received: &mut Received<'_>,
+    ) -> Result<(), ReceiveError> {
         let hello = self.outstanding(welcome.echo)?;
-        let key = self.key_for(hello.slot)?.device_key;
+        let key = self.key(hello.slot)?.device_key;
         let keys = key.session_keys(self.id, hello.epoch, hello.salt, welcome.server_salt);
         let Sealed { aad, ciphertext, tag } = sealed;
         A::open(&keys.down, Nonce::welcome(), aad, ciphertext, tag).map_err(|_| VerifyError::Inauthentic)?;
-        // M-34: the Hello is consumed. A second Welcome would install the same keys again, and numbers start over.
-        let opening = self.opening.take();
         self.epochs.trust();
         let outcome = if welcome.early_taken { Outcome::Acknowledged } else { Outcome::Unknown };
         let early = self.end_hello(&hello, outcome);
         let Some(cid) = ConnectionId::from_bytes(ciphertext) else {
-            self.opening = opening.map(|opening| opening.again(now, hello.slot));
+            self.turn_away(now, hello.slot);
             return Err(InvalidConnectionId { settled: early }.into());
         };
+        // M-34: the Hello is consumed. A second Welcome would install the same keys again, and numbers start over.
+        self.opening = None;
         let session = Session::new(Role::Device, keys, hello.epoch, cid);
         let unknown = self.end_link();
-        self.link = Some(Link::new(session, hello.slot, now, self.config.command_age.bound_ms()));
+        self.link = Some(Link::new(session, hello.slot, now));
         let old_key = self.keyring.welcomed(&mut self.hardware.keys(), hello.slot);
-        let mut received = Received::event(Event::SessionOpened { epoch: hello.epoch, old_key });
+        received.event = Some(Event::SessionOpened { epoch: hello.epoch, old_key });
         received.settle(early);
         received.settle(unknown);
-        Ok(received)
+        Ok(())
     }
 
     /// A Floor: for the outstanding Hello only (M-38).
@@ -212,9 +223,10 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
         now: Millis,
         floor: wire::Floor,
         sealed: Sealed<'_>,
-    ) -> Result<Received<'static>, ReceiveError> {
+        received: &mut Received<'_>,
+    ) -> Result<(), ReceiveError> {
         let hello = self.outstanding(floor.echo)?;
-        let key = self.key_for(hello.slot)?.device_key;
+        let key = self.key(hello.slot)?.device_key;
         let Sealed { aad, ciphertext, tag } = sealed;
         let floor_key = key.floor_key(self.id, floor.floor);
         A::open(&floor_key, Nonce::hello(hello.epoch, hello.salt), aad, ciphertext, tag)
@@ -225,24 +237,62 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
         }
         let moved = self.epochs.pass(&mut self.hardware.counter(), floor.floor, hello.epoch)?;
         // Of two keys the same one again (M-119).
-        self.opening = self.opening.take().map(|opening| opening.again(now, hello.slot));
-        let mut received = Received::event(Event::Stale { floor: floor.floor, moved });
+        self.turn_away(now, hello.slot);
+        received.event = Some(Event::Stale { floor: floor.floor, moved });
         received.settle(self.end_hello(&hello, Outcome::Unknown));
-        Ok(received)
+        Ok(())
+    }
+
+    /// The Hello is consumed, and no session open.
+    fn turn_away(&mut self, now: Millis, slot: Slot) {
+        if let Some(opening) = &mut self.opening {
+            opening.turn_away(now, slot);
+        }
+    }
+
+    pub(super) fn outstanding_hello(&self) -> Option<Hello> {
+        self.opening.as_ref()?.hello
     }
 
     /// The outstanding Hello, if this is the echo of its salt (M-9).
     fn outstanding(&self, echo: Echo) -> Result<Hello, ReceiveError> {
-        let hello = self.opening.as_ref().and_then(|opening| opening.hello).ok_or(ReceiveError::NoHello)?;
+        let hello = self.outstanding_hello().ok_or(ReceiveError::NoHello)?;
         if hello.salt.echo() == echo { Ok(hello) } else { Err(ReceiveError::EchoMismatch) }
     }
 
-    fn key_for(&mut self, slot: Slot) -> Result<KeySlot, ReceiveError> {
-        self.hardware.keys().read(slot)?.ok_or(ReceiveError::KeyMissing)
+    #[inline(never)]
+    fn key(&mut self, slot: Slot) -> Result<KeySlot, KeyError> {
+        self.hardware.keys().read(slot)?.ok_or(KeyError::Missing)
     }
+}
 
-    fn key(&mut self, slot: Slot) -> Result<Option<KeySlot>, HelloError> {
-        Ok(self.hardware.keys().read(slot)?)
+/// Why there is no key to work with.
+enum KeyError {
+    Storage(StorageError),
+    Missing,
+}
+
+impl From<StorageError> for KeyError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl From<KeyError> for PollError {
+    fn from(error: KeyError) -> Self {
+        Self::Hello(match error {
+            KeyError::Storage(error) => HelloError::Storage(error),
+            KeyError::Missing => HelloError::KeyMissing,
+        })
+    }
+}
+
+impl From<KeyError> for ReceiveError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Storage(error) => Self::Storage(error),
+            KeyError::Missing => Self::KeyMissing,
+        }
     }
 }
 

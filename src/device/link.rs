@@ -7,9 +7,8 @@ use crate::delivery::{AnswerLimit, Backoff, Millis, Outcome, Settled, Ticket, Ti
 use crate::error::ProtectError;
 use crate::key_slots::Slot;
 use crate::number::SequenceNumber;
-use crate::replay::Answering;
+use crate::replay::{Answering, Told};
 use crate::session::{Outgoing, Protected, Session};
-use crate::wire::AckBlock;
 
 /// A session and what is underway in it.
 #[derive(Debug)]
@@ -46,7 +45,7 @@ impl InFlight {
 }
 
 impl<A: Backend> Link<A> {
-    pub(super) fn new(session: Session<A>, slot: Slot, now: Millis, bound_ms: u32) -> Self {
+    pub(super) fn new(session: Session<A>, slot: Slot, now: Millis) -> Self {
         Self {
             session,
             slot,
@@ -58,7 +57,7 @@ impl<A: Backend> Link<A> {
             limit: AnswerLimit::default(),
             confirmed_at: now,
             unconfirmed: 0,
-            ages: Ages::new(now, bound_ms),
+            ages: Ages::new(now),
         }
     }
 
@@ -115,11 +114,14 @@ impl<A: Backend> Link<A> {
         }
     }
 
-    /// What an acknowledgement block settles. Only what it names itself counts: of numbers far below, the session no
-    /// longer knows.
-    pub(super) fn settle(&mut self, block: AckBlock) -> Option<InFlight> {
-        let in_flight = self.in_flight.as_ref()?;
-        block.numbers().any(|number| number == in_flight.number).then(|| self.in_flight.take())?
+    /// What the block that has just come settles. Out of reach, it is given up (M-128).
+    pub(super) fn settle(&mut self) -> Option<(InFlight, Outcome)> {
+        let outcome = match self.session.acknowledged().told(self.in_flight.as_ref()?.number) {
+            Told::Nothing => return None,
+            Told::Acknowledged => Outcome::Acknowledged,
+            Told::OutOfReach => Outcome::Unknown,
+        };
+        Some((self.in_flight.take()?, outcome))
     }
 
     /// Protects a Data into the front of `out`. It carries A if it carries C or an answer is owed (M-44).

@@ -283,7 +283,7 @@ mod tests {
         let mut device: Device<_, 64> = Device::boot(board, Config::default()).unwrap();
         let cid = ConnectionId::new(1, 5).unwrap();
         let session = Session::new(Role::Device, keys, Epoch::new(1, 0), cid);
-        device.link = Some(Link::new(session, Slot::A, 0, 1_000));
+        device.link = Some(Link::new(session, Slot::A, 0));
         let mut out = [0; 64];
         assert_eq!(device.poll(0, &mut out).unwrap().unwrap().len(), 1 + 1 + 2 + 16);
         assert_eq!(device.poll(0, &mut out), Ok(None));

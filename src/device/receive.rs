@@ -2,10 +2,10 @@
 //! 9 and 10.
 
 use super::rotation::OldKey;
+use super::send::tell;
 use super::{CommandAge, Device, Hardware, Millis, Settled};
 use crate::aead::Backend;
 use crate::control::Control;
-use crate::delivery::Outcome;
 use crate::error::ReceiveError;
 use crate::number::{Epoch, Generation, SequenceNumber};
 use crate::session::{Content, Incoming, Verified};
@@ -70,13 +70,9 @@ pub enum Event {
 }
 
 impl Received<'_> {
-    pub(super) fn event(event: Event) -> Self {
-        Self { event: Some(event), ..Self::default() }
-    }
-
     pub(super) fn settle(&mut self, settled: Option<Settled>) {
         // A datagram ends one Hello and one session at most: there is room.
-        self.settled.extend(settled);
+        tell(&mut self.settled, settled);
     }
 }
 
@@ -88,13 +84,16 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
     /// A [`ReceiveError`]; drop the datagram in silence.
     pub fn receive<'d>(&mut self, now: Millis, datagram: &'d mut [u8]) -> Result<Received<'d>, ReceiveError> {
         let Unverified { header, sealed } = Unverified::parse(datagram)?;
+        // Filled in place: what came is large next to the code that says so.
+        let mut received = Received::default();
         match header {
             Header::Hello(_) => Err(ReceiveError::ForServer),
-            Header::Welcome(welcome) => self.receive_welcome(now, &welcome, sealed),
-            Header::Floor(floor) => self.receive_floor(now, floor, sealed),
-            Header::Data(data) => self.receive_data(now, &data, sealed),
-            Header::Reset(reset) => self.receive_reset(now, reset, sealed),
-        }
+            Header::Welcome(welcome) => self.receive_welcome(now, &welcome, sealed, &mut received),
+            Header::Floor(floor) => self.receive_floor(now, floor, sealed, &mut received),
+            Header::Data(data) => self.receive_data(now, &data, sealed, &mut received),
+            Header::Reset(reset) => self.receive_reset(now, reset, sealed, &mut received),
+        }?;
+        Ok(received)
     }
 
     fn receive_data<'d>(
@@ -102,38 +101,45 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
         now: Millis,
         data: &wire::Data,
         sealed: Sealed<'d>,
-    ) -> Result<Received<'d>, ReceiveError> {
+        received: &mut Received<'d>,
+    ) -> Result<(), ReceiveError> {
         let link = self.link.as_mut().ok_or(ReceiveError::NoSession)?;
         if link.session.cid() != data.cid {
             return Err(ReceiveError::UnknownConnection);
         }
         match link.session.verify(data, sealed)? {
-            Incoming::New(verified) => self.receive_new(now, verified),
+            Incoming::New(verified) => self.receive_new(now, verified, received),
             Incoming::Repeat(number) => {
                 link.heard_again(now, number);
-                Ok(Received::default())
+                Ok(())
             }
         }
     }
 
-    fn receive_new<'d>(&mut self, now: Millis, verified: Verified<'d>) -> Result<Received<'d>, ReceiveError> {
+    fn receive_new<'d>(
+        &mut self,
+        now: Millis,
+        verified: Verified<'d>,
+        received: &mut Received<'d>,
+    ) -> Result<(), ReceiveError> {
         let Verified { number, confirm, ack, content, .. } = verified;
-        let mut received = match content {
-            Content::Empty => Received::default(),
-            Content::Payload(bytes) => self.take_payload(now, number, ack, bytes),
+        match content {
+            Content::Empty => {}
+            Content::Payload(bytes) => self.take_payload(now, number, ack, bytes, received),
             Content::Control(Control::Rotate { generation, secret }) => {
                 let link = self.link.as_ref().ok_or(ReceiveError::NoSession)?;
                 let own = link.slot;
                 let taken = self.keyring.take(&mut self.hardware.keys(), own, generation, &secret)?;
-                self.take_rotation(now, number, ack, generation, taken.is_some())
+                received.event = Some(Event::ControlIgnored);
+                self.take_rotation(now, number, ack, taken.map(|_| generation), received);
             }
-            Content::Control(_) => Received::event(Event::ControlIgnored),
-        };
-        received.settle(self.settle(ack));
+            Content::Control(_) => received.event = Some(Event::ControlIgnored),
+        }
+        received.settle(self.settle());
         if let Some(link) = &mut self.link {
             link.heard(number, confirm);
         }
-        Ok(received)
+        Ok(())
     }
 
     /// Hands a payload up, unless it is too old for the bound (M-112).
@@ -143,17 +149,18 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
         number: SequenceNumber,
         ack: Option<AckBlock>,
         bytes: &'d [u8],
-    ) -> Received<'d> {
-        let Some(link) = &self.link else { return Received::default() };
+        received: &mut Received<'d>,
+    ) {
+        let Some(link) = &self.link else { return };
         let bound_ms = self.config.command_age.bound_ms();
         // M-111: as old as the latest own number that the server had seen.
         let age_ms = ack.and_then(|block| link.ages.of(now, bound_ms, block.number));
         let in_time = age_ms.is_some_and(|age| age <= bound_ms.into());
         if matches!(self.config.command_age, CommandAge::Refuse { .. }) && !in_time {
-            return Received::event(Event::CommandRefused { number, age_ms });
+            received.event = Some(Event::CommandRefused { number, age_ms });
+        } else {
+            received.payload = Some(Payload { bytes, epoch: link.session.epoch(), number, age_ms });
         }
-        let epoch = link.session.epoch();
-        Received { payload: Some(Payload { bytes, epoch, number, age_ms }), ..Received::default() }
     }
 
     /// A *rotate* has proved itself, or is none of ours: it may be acknowledged. A Hello under its key follows at once
@@ -163,29 +170,27 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
         now: Millis,
         number: SequenceNumber,
         ack: Option<AckBlock>,
-        generation: Generation,
-        taken: bool,
-    ) -> Received<'static> {
+        taken: Option<Generation>,
+        received: &mut Received<'_>,
+    ) {
         if let Some(link) = &mut self.link {
             link.session.accept(number, ack);
         }
-        if !taken {
-            return Received::event(Event::ControlIgnored);
+        if let Some(generation) = taken {
+            received.event = Some(Event::KeyTaken(generation));
+            received.settle(self.open_anew(now));
         }
-        let mut received = Received::event(Event::KeyTaken(generation));
-        received.settle(self.open_anew(now));
-        received
     }
 
-    /// The outstanding Data may be acknowledged by this block.
-    fn settle(&mut self, ack: Option<AckBlock>) -> Option<Settled> {
+    /// The outstanding Data may have its word now.
+    fn settle(&mut self) -> Option<Settled> {
         let link = self.link.as_mut()?;
-        let acknowledged = link.settle(ack?)?;
+        let (in_flight, outcome) = link.settle()?;
         // In a session that only receives, the buffer is somebody else's already.
         if link.speaking {
             self.buffer.release();
         }
-        acknowledged.settle(Outcome::Acknowledged)
+        in_flight.settle(outcome)
     }
 
     /// A Reset, valid only for a number that was sent and is not acknowledged, and only while no Hello is outstanding
@@ -195,7 +200,8 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
         now: Millis,
         reset: wire::Reset,
         sealed: Sealed<'_>,
-    ) -> Result<Received<'static>, ReceiveError> {
+        received: &mut Received<'_>,
+    ) -> Result<(), ReceiveError> {
         let link = self.link.as_mut().ok_or(ReceiveError::NoSession)?;
         if link.session.cid() != reset.cid {
             return Err(ReceiveError::UnknownConnection);
@@ -205,6 +211,7 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
         }
         link.session.verify_reset(&reset, sealed)?;
         self.fall_silent(now);
-        Ok(Received::event(Event::SessionLost))
+        received.event = Some(Event::SessionLost);
+        Ok(())
     }
 }

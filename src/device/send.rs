@@ -102,15 +102,17 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
         out: &mut [u8],
     ) -> Result<(Option<Ticket>, Option<usize>), SendError> {
         let ticket = self.next_ticket;
-        let carries = self.opening.as_ref().and_then(|opening| opening.hello?.early).is_some();
+        let carries = self.outstanding_hello().is_some_and(|hello| hello.early.is_some());
         if carries || self.buffer.waiting().is_some() || !self.buffer.wait(ticket, payload) {
             return Err(SendError::Busy);
         }
         // A Hello that stays without an answer may as well be replaced by one that carries the payload (M-31).
         let unanswered = |opening: &Opening| opening.hello.is_some_and(|hello| hello.repeated);
         let anew = self.opening.as_ref().is_none_or(unanswered) && self.may_carry() || self.opening.is_none();
-        let before =
-            if anew { self.opening.replace(Opening::start(now, self.keyring.newest())) } else { None };
+        let before = self.opening;
+        if anew {
+            self.open(now);
+        }
         match self.poll_hello(now, out) {
             Ok(len) => {
                 self.next_ticket = ticket.next();
@@ -134,10 +136,7 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
     pub fn connect(&mut self, now: Millis) {
         match &mut self.link {
             Some(link) if link.can_speak() => link.probe_due |= link.in_flight.is_none(),
-            _ => {
-                let slot = self.keyring.newest();
-                self.opening.get_or_insert_with(|| Opening::start(now, slot));
-            }
+            _ => self.connect_anew(now),
         }
     }
 
@@ -150,7 +149,7 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
             self.buffer.stop_waiting();
             return Some(Outcome::Unsent);
         }
-        let hello = self.opening.as_ref().and_then(|opening| opening.hello)?;
+        let hello = self.outstanding_hello()?;
         if hello.early != Some(ticket) {
             return None;
         }
@@ -170,12 +169,13 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
             Some(link) => Some(link.protect(now, bound_ms, outgoing, out)?.len),
             None => None,
         };
-        let hello = self.opening.take().and_then(|opening| opening.hello);
+        let hello = self.outstanding_hello();
+        self.opening = None;
         let unsent = self.buffer.stop_waiting();
         let mut settled = heapless::Vec::new();
-        settled.extend(self.end_link());
-        settled.extend(hello.and_then(|hello| self.end_hello(&hello, Outcome::Unknown)));
-        settled.extend(unsent.map(|ticket| Settled { ticket, outcome: Outcome::Unsent }));
+        tell(&mut settled, self.end_link());
+        tell(&mut settled, hello.and_then(|hello| self.end_hello(&hello, Outcome::Unknown)));
+        tell(&mut settled, unsent.map(|ticket| Settled { ticket, outcome: Outcome::Unsent }));
         Ok(Closed { datagram: len.and_then(|len| out.get(..len)), settled })
     }
 
@@ -308,8 +308,9 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
     }
 
     fn connect_anew(&mut self, now: Millis) {
-        let slot = self.keyring.newest();
-        self.opening.get_or_insert_with(|| Opening::start(now, slot));
+        if self.opening.is_none() {
+            self.open(now);
+        }
     }
 
     /// Whether the session nears its end and no new one is being opened.
@@ -329,6 +330,13 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
     /// The boot counter that *moved* has to tell before anything else is said.
     fn moved_due(&self) -> Option<NonZeroU32> {
         self.epochs.moved_from().filter(|_| self.link.as_ref().is_some_and(Link::is_silent))
+    }
+}
+
+/// Takes an outcome to the others, which are two at most.
+pub(super) fn tell(settled: &mut heapless::Vec<Settled, 2>, outcome: Option<Settled>) {
+    if let Some(outcome) = outcome {
+        let _ = settled.push(outcome);
     }
 }
 

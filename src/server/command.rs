@@ -30,7 +30,7 @@ pub enum CommandState {
     },
     /// The device has recorded it, or refused it for its age and told its application.
     Acknowledged,
-    /// The session that sealed it ended without a word; it ran once or not at all.
+    /// The session that sealed it ended without a word, or it was given up (M-128); it ran once or not at all.
     Unknown,
     /// Its time passed before it was sealed.
     Expired,
@@ -75,8 +75,8 @@ impl Command {
         Self { state: CommandState::Acknowledged, ..self }
     }
 
-    /// Its session ended without an acknowledgement, or a restore made its history unknown. Only an idempotent
-    /// one goes back into the queue (M-104, M-107).
+    /// Its session ended without an acknowledgement, it was given up (M-128), or a restore made its history unknown.
+    /// Only an idempotent one goes back into the queue (M-104, M-107).
     #[must_use]
     pub fn unknown(self, wall_clock: Millis) -> Self {
         let state = match self.state {

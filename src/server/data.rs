@@ -9,7 +9,7 @@ use crate::delivery::{AnswerLimit, Millis};
 use crate::entropy::Entropy;
 use crate::error::{Malformed, Reject, VerifyError};
 use crate::number::{DeviceId, Epoch, SequenceNumber};
-use crate::replay::Answering;
+use crate::replay::{Answering, Told};
 use crate::session::{Content, Incoming, Outgoing, Session, Verified, answer_without_counters};
 use crate::wire::{self, Sealed};
 
@@ -39,7 +39,7 @@ pub struct DataReceived<B, Address> {
     pub confirmed: bool,
     /// The command that the device has now acknowledged.
     pub acknowledged: Option<CommandId>,
-    /// The command whose session ended without an acknowledgement.
+    /// The command whose session ended without an acknowledgement, or which was given up (M-128).
     pub unknown: Option<CommandId>,
     /// What the device told the server itself.
     pub control: Option<ControlEvent>,
@@ -185,7 +185,7 @@ fn finish<Address: Copy + PartialEq, O, A: Backend>(
         Err(error) => return Err(Reject::Verify(error)),
     };
     received.number = verified.number;
-    received.acknowledged = active.heard(arrival, &verified);
+    active.heard(arrival, &verified, &mut received);
     received.answer = verified.confirm.then(|| active.acknowledge(Answering::New(verified.number))).flatten();
     let payload = match verified.content {
         Content::Empty => None,
@@ -224,32 +224,32 @@ fn told<Address, O, A: Backend>(peer: &mut Peer<Address, O, A>, control: &Contro
 
 impl<Address: Copy + PartialEq, O, A: Backend> Active<Address, O, A> {
     /// Takes note of where a Data came from and of what it acknowledges.
-    fn heard(&mut self, arrival: &Arrival<Address>, verified: &Verified<'_>) -> Option<CommandId> {
+    fn heard(
+        &mut self,
+        arrival: &Arrival<Address>,
+        verified: &Verified<'_>,
+        received: &mut DataReceived<(), Address>,
+    ) {
         self.answers.renew();
         self.path.heard(arrival.from, verified.newest, arrival.len, self.session.next());
         if let Some(block) = verified.ack {
             self.path.acknowledged(arrival.from, block);
         }
-        let outstanding = self.outstanding.as_mut()?;
-        let acknowledged = self.session.acknowledged();
-        if !acknowledged.contains(outstanding.number) {
-            // Left of the device's window it is dropped from now on. A *rotate* is sealed again (M-117).
-            if outstanding.purpose == Purpose::Rotate && !acknowledged.is_missing(outstanding.number) {
-                self.outstanding = None;
-                return None;
+        let Some(outstanding) = self.outstanding.as_mut() else { return };
+        match (self.session.acknowledged().told(outstanding.number), outstanding.purpose) {
+            (Told::Nothing, _) => {
+                if let Repeats::OnSight(due) = &mut outstanding.repeats {
+                    *due = true;
+                }
+                return;
             }
-            if let Repeats::OnSight(due) = &mut outstanding.repeats {
-                *due = true;
-            }
-            return None;
+            (Told::Acknowledged, Purpose::Command(id)) => received.acknowledged = Some(id),
+            (Told::Acknowledged, Purpose::Rotate) => self.rotate_over = true,
+            // M-128. A *rotate* is sealed again (M-117).
+            (Told::OutOfReach, Purpose::Command(id)) => received.unknown = Some(id),
+            (Told::OutOfReach, Purpose::Rotate) => {}
         }
-        match self.outstanding.take()?.purpose {
-            Purpose::Command(id) => Some(id),
-            Purpose::Rotate => {
-                self.rotate_over = true;
-                None
-            }
-        }
+        self.outstanding = None;
     }
 
     /// M-101: again, but not without end.

@@ -1,6 +1,7 @@
 //! Changes of records that no datagram asks for: status, rotation begun and finished. Each is a change that the
 //! journal and the store make durable first. SPEC sections 7.7 and 10.2.
 
+use crate::aead::Backend;
 use crate::entropy::Entropy;
 use crate::error::{AdminError, CommitError};
 use crate::keys::RotationKey;
@@ -9,7 +10,7 @@ use crate::record::{Record, Rotation, Status};
 
 use super::change::{Change, Durable, RecordChange, Ticket};
 use super::command::CommandId;
-use super::table::{Index, Table};
+use super::table::{Index, Peer, Table};
 use super::{Server, draw};
 
 /// An administrative change that waits until it is durable.
@@ -150,19 +151,18 @@ impl<T: Table, E: Entropy> Server<T, E> {
         if peer.record != expected {
             return Err(CommitError::Conflict);
         }
-        let mut before: heapless::Vec<ConnectionId, 3> = peer.cids().collect();
+        let before = in_use(peer);
         let counted = record.clones.saturating_sub(peer.record.clones);
         peer.link.clones = peer.link.clones.saturating_sub(counted);
         peer.record = record;
         if peer.link.reserved.is_some_and(|cid| peer.record.entries().any(|entry| entry.cid == cid)) {
             peer.link.reserved = None;
         }
-        let after: heapless::Vec<ConnectionId, 3> = peer.cids().collect();
-        before.retain(|cid| !after.contains(cid));
+        let after = in_use(peer);
         let is_gone = |epoch: Epoch| !peer.record.entries().any(|entry| entry.epoch == epoch);
         peer.link.candidate.take_if(|candidate| is_gone(candidate.session.epoch()));
         let ended = peer.link.active.take_if(|active| is_gone(active.session.epoch()));
-        for cid in before {
+        for cid in before.into_iter().flatten().filter(|cid| !after.contains(&Some(*cid))) {
             self.table.release(cid);
         }
         Ok(ended.and_then(|active| active.unanswered()))
@@ -175,4 +175,10 @@ impl<T: Table, E: Entropy> Server<T, E> {
         let value = RecordChange { expected: peer.record.clone(), record, note_boot: None };
         Some((admin, Change { ticket, value }))
     }
+}
+
+/// The connection ids that a device takes up: of two sessions, and one that is about to be.
+fn in_use<Address, O, A: Backend>(peer: &Peer<Address, O, A>) -> [Option<ConnectionId>; 3] {
+    let mut cids = peer.cids();
+    [cids.next(), cids.next(), cids.next()]
 }

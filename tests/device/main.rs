@@ -3,6 +3,7 @@
 
 mod board;
 mod hello;
+mod out_of_reach;
 mod outcomes;
 mod power;
 mod rotation;

@@ -104,21 +104,6 @@ fn plain_data_goes_out_beside_an_outstanding_one_and_a_second_confirmed_one_does
     device.say(2, b"second", Confirm::Yes);
 }
 
-/// The session remembers acknowledgements for 64 numbers: what lies left of them is not acknowledged by that.
-#[test]
-fn only_a_block_that_names_a_number_acknowledges_it() {
-    let mut board = Board::new();
-    let mut device = boot(&mut board);
-    let mut peer = Peer::connected(&mut device, 0);
-    let first = device.say(0, b"lost", Confirm::Yes);
-    for _ in 2..=100 {
-        peer.hear(&device.say(0, b"plain", Confirm::No).datagram.unwrap());
-    }
-    assert_eq!(device.hear(0, &peer.acknowledge()), nothing());
-    let repeat = device.deadline().unwrap();
-    assert_eq!(Some(device.one(repeat)), first.datagram);
-}
-
 #[test]
 fn m43_m96_m99_repeats_run_out_and_a_hello_follows_while_the_old_session_receives() {
     let mut board = Board::new();

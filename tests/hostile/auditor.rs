@@ -11,6 +11,7 @@ use moteseal::aead::{Backend, Nonce, Portable};
 use moteseal::device::{Millis, Outcome};
 use moteseal::keys::{AeadKey, DeviceKey};
 use moteseal::number::{ConnectionId, DeviceId, Echo, Epoch, Generation, Salt, SequenceNumber};
+use moteseal::server::CommandId;
 use moteseal::wire::{self, AckBlock, Header, Sealed, Seq, Unverified};
 
 use crate::mote::Mote;
@@ -395,14 +396,14 @@ impl Auditor {
         *latest.sent_at.last_key_value().unwrap().0
     }
 
-    /// By how many numbers the server has gone past the one that carries this command.
-    pub fn numbers_since(&self, device: usize, command: u64) -> Option<u32> {
-        let of_device = self.sessions.values().flatten().filter(|session| session.device == device);
-        let latest = of_device.max_by_key(|session| session.epoch)?;
-        (0..latest.next[Way::Down as usize]).rev().find_map(|number| {
-            let name = (device, latest.epoch, u16::try_from(number).ok());
+    /// By how many numbers the server has gone past the one that carries this command, in the session of this epoch.
+    pub fn numbers_since(&self, device: usize, epoch: Epoch, command: CommandId) -> Option<u32> {
+        let mut sessions = self.sessions.values().flatten();
+        let session = sessions.find(|session| (session.device, session.epoch) == (device, epoch))?;
+        (0..session.next[Way::Down as usize]).rev().find_map(|number| {
+            let name = (device, epoch, u16::try_from(number).ok());
             let payload = self.named.get(&(Way::Down, name))?.first().filter(|payload| payload.len() >= 9)?;
-            (Down::read(payload).id == command).then(|| latest.next[Way::Down as usize] - number)
+            (Down::read(payload).id == command.0).then(|| session.next[Way::Down as usize] - number)
         })
     }
 

@@ -288,6 +288,10 @@ impl World {
 
     fn brought(&mut self, device: usize, brought: Brought) {
         let is_opened = matches!(brought.event, Some(Event::SessionOpened { .. }));
+        let ends = is_opened || matches!(brought.event, Some(Event::Stale { .. } | Event::KeyTaken(_)));
+        if !ends && brought.settled.iter().any(|settled| settled.outcome == Outcome::Unknown) {
+            self.coverage.hit("outcome: left of the window");
+        }
         if let Some(event) = brought.event {
             self.happened(device, event);
         }

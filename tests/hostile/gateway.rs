@@ -258,6 +258,13 @@ impl World {
             assert!(self.auditor.has_reached(id.0), "a command is acknowledged that never came");
             self.gateway.as_mut().unwrap().acknowledged.push(id);
         }
+        if let Some(id) = unknown.filter(|_| !data.confirmed && !matches!(control, Some(ControlEvent::Close)))
+        {
+            let since = self.auditor.numbers_since(device, epoch, id);
+            // It may never have left, as its address was not free (M-70).
+            assert!(since.is_none_or(|numbers| numbers > 64), "M-128: {since:?} numbers");
+            self.coverage.hit("command: left of the window");
+        }
         self.end(unknown);
         match control {
             Some(ControlEvent::Moved { excused, .. }) => {

@@ -255,9 +255,6 @@ impl World {
                 speaks = self.now + 20_000;
                 (0..self.motes.len()).for_each(|device| self.hand_over(device));
             }
-            if self.now > started + 300_000 {
-                self.end_what_is_out_of_reach();
-            }
             self.advance();
             self.complete_all();
             self.now = self.now.max(self.network.next().unwrap_or(self.now + 50).min(self.now + 50));
@@ -265,24 +262,6 @@ impl World {
         self.check_one_more();
         self.coverage.hit("calm: recovered");
         self.motes.iter_mut().for_each(|mote| mote.round_trips = None);
-    }
-
-    /// A command that lies left of its device's window is never acknowledged, and goes on waiting until its session ends
-    /// (M-67, M-103). Here the device ends it.
-    fn end_what_is_out_of_reach(&mut self) {
-        for device in 0..self.motes.len() {
-            let has_session = self.motes[device].half.as_ref().is_some_and(|half| half.session().is_some());
-            if !has_session || !self.is_in_service(device) {
-                continue;
-            }
-            let Some(command) = self.unfinished_command(self.motes[device].id) else { continue };
-            if self.auditor.numbers_since(device, command.id.0).is_some_and(|numbers| numbers > 64) {
-                self.coverage.hit("command: left of the window");
-                self.close(device);
-                self.motes[device].round_trips = Some(0);
-                self.connect(device);
-            }
-        }
     }
 
     /// In calm weather a payload is acknowledged at once (M-100).

@@ -1,9 +1,12 @@
 //! Commands to devices: SPEC 9.1, 9.2, 9.4 and 9.5.
 
+use moteseal::control::Control;
 use moteseal::error::CommandError;
-use moteseal::number::Epoch;
+use moteseal::number::{Epoch, SequenceNumber};
 use moteseal::record::Status;
+use moteseal::replay::Answering;
 use moteseal::server::{Change, Command, CommandId, CommandState, Sending, SentMark};
+use moteseal::session::Outgoing;
 
 use crate::support::*;
 
@@ -95,6 +98,96 @@ fn m_102_m_103_the_end_of_the_session_makes_a_command_unknown() {
     world.offer(&mut device, HERE);
     let data = device.data(b"", true);
     assert_eq!(world.hears(HERE, &data).unknown, None);
+}
+
+/// The attacker lets `count` later numbers of the server pass, and their acknowledgement.
+fn passes(world: &mut World, device: &mut Device, count: usize) -> Data {
+    for _ in 0..count {
+        let plain = world.plain(device, b"x");
+        device.open(&plain);
+    }
+    let acknowledgement = device.acknowledge();
+    world.hears(HERE, &acknowledgement)
+}
+
+#[test]
+fn m_128_a_command_left_of_the_window_is_unknown_and_the_next_may_go() {
+    let (mut world, mut device) = connected();
+    let index = world.index(&device);
+    // The attacker takes it and every repeat.
+    let (held, _) = world.command(&device, 1, b"unlock!").unwrap();
+    let data = passes(&mut world, &mut device, 63);
+    assert_eq!((data.acknowledged, data.unknown), (None, None), "it may still be accepted");
+    assert_eq!(refusal(&mut world, &device, 2), Some(CommandError::Busy));
+    let data = passes(&mut world, &mut device, 1);
+    assert_eq!((data.acknowledged, data.unknown), (None, Some(CommandId(1))));
+    assert!(device.try_open(&held).is_none(), "it comes too late");
+    world.now += 1_000_000;
+    assert!(world.poll(&device).is_none() && world.server.deadline(index).is_none());
+    // The session lives, and the next command goes in it.
+    let (next, _) = world.command(&device, 2, b"c").unwrap();
+    assert_eq!(device.open(&next).payload, b"c");
+    let acknowledgement = device.acknowledge();
+    assert_eq!(world.hears(HERE, &acknowledgement).acknowledged, Some(CommandId(2)));
+    // The first has had its word.
+    world.offer(&mut device, HERE);
+    let first = device.data(b"", true);
+    assert_eq!(world.hears(HERE, &first).unknown, None);
+}
+
+#[test]
+fn m_128_it_is_one_word_whichever_comes_first() {
+    let (mut world, mut device) = connected();
+    // Accepted, and its acknowledgement is held back until the device has gone past it.
+    let (command, _) = world.command(&device, 1, b"c").unwrap();
+    device.open(&command);
+    let late = device.acknowledge();
+    assert_eq!(passes(&mut world, &mut device, 64).unknown, Some(CommandId(1)));
+    let data = world.hears(HERE, &late);
+    assert_eq!((data.acknowledged, data.unknown), (None, None));
+    // Acknowledged in the last moment, by a block that names a number far behind.
+    let (command, _) = world.command(&device, 2, b"c").unwrap();
+    let number = device.open(&command).number;
+    assert_eq!(passes(&mut world, &mut device, 63).unknown, None);
+    let ack = device.session.as_ref().unwrap().ack_block(Some(Answering::Repeat(number)));
+    let named = device.send(Outgoing { ack, ..Outgoing::default() });
+    assert_eq!(world.hears(HERE, &named).acknowledged, Some(CommandId(2)));
+    let data = passes(&mut world, &mut device, 64);
+    assert_eq!((data.acknowledged, data.unknown), (None, None));
+    // Its repeats had run out (M-98).
+    world.command(&device, 3, b"c").unwrap();
+    while let Some(deadline) = world.server.deadline(world.index(&device)) {
+        world.now = deadline;
+        world.poll(&device);
+    }
+    assert_eq!(passes(&mut world, &mut device, 64).unknown, Some(CommandId(3)));
+    assert!(world.poll(&device).is_none());
+    // The block comes in the very Data that closes the session.
+    world.command(&device, 4, b"c").unwrap();
+    for _ in 0..64 {
+        let plain = world.plain(&device, b"x");
+        device.open(&plain);
+    }
+    let ack = device.session.as_ref().unwrap().ack_block(None);
+    let close = Control::Close.encode();
+    let close = device.send(Outgoing { payload: close.as_bytes(), ack, confirm: false, control: true });
+    assert_eq!(world.hears(HERE, &close).unknown, Some(CommandId(4)));
+    world.connect(&mut device, HERE);
+    assert!(world.command(&device, 5, b"c").is_some());
+}
+
+#[test]
+fn m_128_a_command_at_the_end_of_the_numbers_waits_for_the_next_session() {
+    let (mut world, mut device) = connected();
+    lost(|| (1..0xFFC0).for_each(|_| drop(world.plain(&device, b"x"))));
+    let (held, _) = world.command(&device, 1, b"c").unwrap();
+    assert_eq!(passes(&mut world, &mut device, 63).unknown, None, "no number is left to pass it");
+    assert_eq!(device.open(&held).number.value(), 0xFFC0);
+    let acknowledgement = device.send(Outgoing {
+        ack: device.session.as_ref().unwrap().ack_block(Some(Answering::Repeat(SequenceNumber::new(0xFFC0)))),
+        ..Outgoing::default()
+    });
+    assert_eq!(world.hears(HERE, &acknowledgement).acknowledged, Some(CommandId(1)));
 }
 
 #[test]

@@ -143,6 +143,7 @@ struct Acks {
     encode: Cases<Encode>,
     decode: Cases<Decode>,
     union: Cases<Union>,
+    outcomes: Cases<Outcomes>,
     impossible: Cases<Impossible>,
 }
 
@@ -168,6 +169,28 @@ struct Union {
     why: String,
     blocks: Cases<Array<3>>,
     numbers: BTreeSet<u16>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Outcomes {
+    why: String,
+    number: u16,
+    steps: Cases<Step>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Step {
+    block: Array<3>,
+    word: Option<Word>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+enum Word {
+    Acknowledged,
+    Unknown,
 }
 
 #[derive(Deserialize)]
@@ -209,6 +232,20 @@ fn acknowledgement_blocks() {
             let is_named = case.numbers.contains(&number.value());
             assert_eq!(acknowledged.contains(number), is_named, "{}: {number:?}", case.why);
             assert_eq!(acknowledged.is_missing(number), !is_named, "{}: {number:?}", case.why);
+        }
+    }
+    for case in file.outcomes.iter() {
+        let (mut acknowledged, mut word) = (Acknowledged::default(), None);
+        for step in case.steps.iter() {
+            acknowledged.unite(AckBlock::decode(step.block.0).unwrap());
+            let number = number(case.number);
+            // M-128: what is neither is out of the peer's reach. The first word stays.
+            word = word.or(match (acknowledged.contains(number), acknowledged.is_missing(number)) {
+                (true, _) => Some(Word::Acknowledged),
+                (false, true) => None,
+                (false, false) => Some(Word::Unknown),
+            });
+            assert_eq!(word, step.word, "{}: {:?}", case.why, step.block.0);
         }
     }
     for case in file.impossible.iter() {

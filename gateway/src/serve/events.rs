@@ -24,8 +24,9 @@ epoch). Device ids and payloads are hexadecimal digits, an epoch is \"boot.count
   queued (device, command): a command is in the durable queue
   sent (device, command, epoch): it was sent in that session, and is repeated until it is acknowledged
   acknowledged (device, command): the device has recorded it
-  unknown (device, command, requeued): its session ended without a word; it ran once or not at all. One that was
-      sent with --idempotent is in the queue again, unless it has expired
+  unknown (device, command, requeued): its session ended without a word, or went so far past it that the device
+      takes no copy any more; it ran once or not at all. One that was sent with --idempotent is in the queue again,
+      unless it has expired
   expired (device, command): its time passed before it was sent
   refused (device, command, reason): a request, or a command of a device that was revoked; not given is null
   floor (device, to): a stale Hello; the device was told how far its epochs have come. At most 20 lines a second:

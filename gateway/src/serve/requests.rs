@@ -179,7 +179,7 @@ impl Core {
         self.events.tell(&Event::Acknowledged { device: Text(acknowledged.device_id), command: id.0 })
     }
 
-    /// Its session ended without a word (M-107).
+    /// Its session ended without a word, or it was given up (M-107, M-128).
     pub(super) fn outcome_unknown(&mut self, id: CommandId) -> io::Result<()> {
         let Some(Item { command, .. }) = self.queue.item(id) else { return Ok(()) };
         let after = command.unknown(wall_clock());

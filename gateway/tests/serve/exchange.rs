@@ -6,7 +6,7 @@ use moteseal::control::Control;
 use serde_json::json;
 
 use crate::gateway::{Gateway, PATIENCE, Site, count, payloads};
-use crate::mote::{Heard, Mote};
+use crate::mote::{Heard, Mote, receive};
 
 #[test]
 fn hello_early_data_command_and_acknowledgement() {
@@ -97,6 +97,63 @@ fn a_session_that_ends_leaves_its_command_unknown() {
             assert_eq!(gateway.expect("acknowledged")["command"], command);
         }
     }
+}
+
+/// M-128: the attacker holds a command back with all its repeats, until its device takes no copy any more.
+#[test]
+fn a_command_that_is_held_back_does_not_hold_up_the_next() {
+    let site = Site::new(1);
+    let mut gateway = site.start();
+    let mut mote = Mote::new(1);
+    mote.connect(gateway.addr);
+    let id = mote.id.to_string();
+    for idempotent in [false, true] {
+        let options: &[&str] = if idempotent { &[&id, "07", "--idempotent"] } else { &[&id, "07"] };
+        let command = site.ask("send", options)[0]["command"].clone();
+        let next = site.ask("send", &[&id, "08"])[0]["command"].clone();
+        assert_eq!(gateway.expect("sent")["command"], command);
+        let held = receive(&mote.socket, PATIENCE).unwrap();
+        for _ in 0..64 {
+            let data = mote.data(b"x", true);
+            mote.send(&data, gateway.addr);
+            let answer = loop {
+                let datagram = receive(&mote.socket, PATIENCE).unwrap();
+                if datagram != held {
+                    break datagram;
+                }
+            };
+            assert_eq!(mote.understand(answer), Heard::Ack);
+        }
+        let highest = mote.session.as_ref().unwrap().highest_verified().unwrap();
+        let ack = mote.ack(highest.value());
+        mote.send(&ack, gateway.addr);
+        let unknown = gateway.expect("unknown");
+        assert_eq!((&unknown["command"], &unknown["requeued"]), (&command, &json!(idempotent)));
+        // In the same session the next one goes, after the same one again if that does no harm.
+        let follow: &[(_, _)] = if idempotent { &[(&command, 7), (&next, 8)] } else { &[(&next, 8)] };
+        for (command, byte) in follow {
+            let sent = gateway.expect("sent");
+            assert_eq!((&sent["command"], &sent["epoch"]), (*command, &json!("1.0")));
+            let number = loop {
+                match mote.hear(PATIENCE).unwrap() {
+                    Heard::Command(number, payload) if payload == [*byte] => break number,
+                    // A repeat of what was held back, which is of no use any more.
+                    Heard::Other => {}
+                    other => panic!("{other:?}"),
+                }
+            };
+            let ack = mote.ack(number);
+            mote.send(&ack, gateway.addr);
+            assert_eq!(gateway.expect("acknowledged")["command"], **command);
+        }
+        assert_eq!(mote.understand(held), Heard::Other, "it comes too late");
+    }
+    let told = gateway.stop();
+    assert_eq!((count(&told, "unknown"), count(&told, "acknowledged")), (2, 3));
+    // Nothing of it is left in the queue, or told again.
+    let mut gateway = site.start();
+    assert!(gateway.listen(Duration::from_secs(1)).is_empty());
+    assert_eq!(site.ask("devices", &[])[0]["queued"], 0);
 }
 
 #[test]

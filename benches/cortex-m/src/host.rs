@@ -1,0 +1,66 @@
+//! What the counting firmware tells the host, by semihosting, and how it ends.
+
+use core::arch::asm;
+use core::panic::PanicInfo;
+
+const WRITE0: usize = 0x04;
+const EXIT_EXTENDED: usize = 0x20;
+const APPLICATION_EXIT: usize = 0x2_0026;
+
+/// Prints a line: a name and numbers.
+pub fn line(name: &str, numbers: &[u32]) {
+    print(name);
+    for number in numbers {
+        print(" ");
+        print_number(*number);
+    }
+    print("\n");
+}
+
+/// Ends the run.
+pub fn exit(status: usize) -> ! {
+    let block = [APPLICATION_EXIT, status];
+    call(EXIT_EXTENDED, block.as_ptr().addr());
+    loop {}
+}
+
+/// Says where the firmware failed, and ends the run.
+pub fn failed(info: &PanicInfo) -> ! {
+    if let Some(place) = info.location() {
+        print(place.file());
+        line(": failed at", &[place.line()]);
+    }
+    exit(1)
+}
+
+fn print(text: &str) {
+    // A string for semihosting ends with 0, so in pieces.
+    for piece in text.as_bytes().chunks(31) {
+        let mut buffer = [0; 32];
+        for (to, from) in buffer.iter_mut().zip(piece) {
+            *to = *from;
+        }
+        call(WRITE0, buffer.as_ptr().expose_provenance());
+    }
+}
+
+fn print_number(number: u32) {
+    let mut digits = [b'0'; 10];
+    let (mut left, mut first) = (number, digits.len() - 1);
+    for (at, digit) in digits.iter_mut().enumerate().rev() {
+        *digit = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            first = at;
+            break;
+        }
+    }
+    print(core::str::from_utf8(&digits[first..]).unwrap_or_default());
+}
+
+fn call(operation: usize, argument: usize) {
+    // SAFETY: the semihosting call; the host reads what the argument points to and writes nothing but r0.
+    unsafe {
+        asm!("bkpt 0xAB", inout("r0") operation => _, in("r1") argument, options(nostack, preserves_flags))
+    };
+}
