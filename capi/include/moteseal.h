@@ -300,7 +300,7 @@ typedef struct moteseal_config {
     uint32_t command_age_ms;
     // After so many payloads without a request for an acknowledgement, one asks by itself: 64.
     uint16_t confirm_every;
-    // How often a payload in a session is repeated, at most 254: 4.
+    // How often a payload in a session is repeated: 4; 255 counts as 254.
     uint8_t repeats;
     // What happens to a command that is older than `command_age_ms`, or whose age is not known. 0: it is handed up,
     // and its age is told. Anything else: it is refused, which is an event.
@@ -492,7 +492,7 @@ moteseal_error moteseal_session(const moteseal_device *device,
                                 moteseal_epoch *epoch);
 
 // What the error means and what to do about it: a static string in English. Never NULL, whatever the number.
-const char *moteseal_error_text(uint8_t error);
+const char *moteseal_error_text(moteseal_error error);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -34,8 +34,9 @@ fn answer(call: impl FnOnce() -> Result<(), Error>) -> Error {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn moteseal_boot(device: *mut Device, config: *const Config) -> Error {
     answer(|| {
+        buffers::apart(device, size_of::<Device>(), config, size_of::<Config>())?;
         // SAFETY: see the head of this file.
-        let config = unsafe { config.as_ref() }.ok_or(Error::NullPointer)?;
+        let config = unsafe { buffers::shared(config)? };
         // SAFETY: see the head of this file.
         let hardware = unsafe { Callbacks::new(config)? };
         // SAFETY: see the head of this file.
@@ -49,7 +50,7 @@ fn behaviour(config: &Config) -> device::Config {
     device::Config {
         timing: Timing {
             answer_timeout_ms: config.answer_timeout_ms,
-            repeats: config.repeats,
+            repeats: config.repeats.min(254),
             hello_cap_ms: config.hello_cap_ms,
             confirm_after_ms: config.confirm_after_ms,
             confirm_every: config.confirm_every,
@@ -71,7 +72,7 @@ fn behaviour(config: &Config) -> device::Config {
 pub unsafe extern "C" fn moteseal_check(config: *const Config, device_id: *mut u8) -> Error {
     answer(|| {
         // SAFETY: see the head of this file.
-        let config = unsafe { config.as_ref() }.ok_or(Error::NullPointer)?;
+        let config = unsafe { buffers::shared(config)? };
         // SAFETY: see the head of this file.
         let hardware = unsafe { Callbacks::new(config)? };
         if device_id.is_null() {

@@ -18,6 +18,18 @@ fn end(start: usize, len: usize) -> Option<usize> {
     start.checked_add(len).filter(|_| isize::try_from(len).is_ok())
 }
 
+/// A struct that is only read.
+///
+/// # Safety
+/// `value` is NULL or points to a `T` that nobody writes while the reference lives.
+pub(crate) unsafe fn shared<'a, T>(value: *const T) -> Result<&'a T, Error> {
+    if !value.is_aligned() {
+        return Err(Error::Misaligned);
+    }
+    // SAFETY: aligned, the rest by the caller's promise.
+    unsafe { value.as_ref() }.ok_or(Error::NullPointer)
+}
+
 /// Where a result goes.
 pub(crate) struct Output<T>(*mut T);
 

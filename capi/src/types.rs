@@ -62,7 +62,7 @@ pub struct Config {
     pub command_age_ms: u32,
     /// After so many payloads without a request for an acknowledgement, one asks by itself: 64.
     pub confirm_every: u16,
-    /// How often a payload in a session is repeated, at most 254: 4.
+    /// How often a payload in a session is repeated: 4; 255 counts as 254.
     pub repeats: u8,
     /// What happens to a command that is older than `command_age_ms`, or whose age is not known. 0: it is handed up,
     /// and its age is told. Anything else: it is refused, which is an event.

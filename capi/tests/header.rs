@@ -21,8 +21,10 @@ fn simplify(header: &str) -> String {
         }
         simple.push('\n');
     }
-    // Errors are what one writes most.
-    simple.replace("MOTESEAL_ERROR_", "MOTESEAL_")
+    // Errors are what one writes most. The text of any number can be asked for, which an enum of Rust does not take.
+    simple
+        .replace("MOTESEAL_ERROR_", "MOTESEAL_")
+        .replace("_text(uint8_t error)", "_text(moteseal_error error)")
 }
 
 /// Types by their short names; they have tags all the same, so that they can be declared ahead.

@@ -147,6 +147,8 @@ fn what_is_not_aligned_is_refused() {
     // SAFETY: there is room for each result behind `place`, one byte off.
     let answers = unsafe {
         [
+            moteseal_boot(device, place.cast()),
+            moteseal_check(place.cast(), out),
             moteseal_send(device, 0, b"x".as_ptr(), 1, 1, out, DATAGRAM_MAX, place.cast()),
             moteseal_receive(device, 0, out, 1, place.cast()),
             moteseal_poll(device, 0, out, DATAGRAM_MAX, place.cast()),
@@ -156,7 +158,7 @@ fn what_is_not_aligned_is_refused() {
             moteseal_session(device, place.cast(), place.cast()),
         ]
     };
-    assert_eq!(answers, [Error::Misaligned; 7]);
+    assert_eq!(answers, [Error::Misaligned; 9]);
 }
 
 #[test]
@@ -208,13 +210,14 @@ fn what_overlaps_is_refused() {
             moteseal_deadline(device, inside.cast()),
             moteseal_boot_count(device, inside.cast()),
             moteseal_device_id(device, inside),
+            moteseal_boot(device, inside.cast()),
             // Longer than memory.
             moteseal_receive(device, 0, bytes, usize::MAX, received),
             moteseal_receive(device, 0, bytes, isize::MAX as usize + 1, received),
             moteseal_poll(device, 0, bytes, usize::MAX, &raw mut len),
         ]
     };
-    assert_eq!(answers, [Error::Overlap; 15]);
+    assert_eq!(answers, [Error::Overlap; 16]);
     // Side by side is fine.
     // SAFETY: a payload of 8 bytes, and the buffer behind it.
     let error = unsafe { moteseal_send(device, 0, bytes, 8, 1, bytes.add(8), size, &raw mut sent) };
