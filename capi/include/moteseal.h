@@ -124,7 +124,7 @@
 
 // Memory for one device. What is in it is no business of yours.
 typedef struct moteseal_device {
-    uint64_t opaque[(MOTESEAL_DATAGRAM_MAX + 304 + 8 * sizeof(void *) + 7) / 8];
+    uint64_t opaque[(MOTESEAL_DATAGRAM_MAX + 320 + 8 * sizeof(void *) + 7) / 8];
 } moteseal_device;
 
 // A device that was never booted; static memory is so by itself.

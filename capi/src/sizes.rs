@@ -14,7 +14,7 @@ pub const FLASH_WORD: u32 = chosen(option_env!("MOTESEAL_FLASH_WORD"), 8);
 pub const FLASH_LEN: u32 = 5 * FLASH_PAGE;
 
 /// The bytes of a `moteseal_device` in the header.
-pub const DEVICE_LEN: usize = (DATAGRAM_MAX + 304 + 8 * size_of::<*const ()>()).next_multiple_of(8);
+pub const DEVICE_LEN: usize = (DATAGRAM_MAX + 320 + 8 * size_of::<*const ()>()).next_multiple_of(8);
 
 const _: () = {
     assert!(DATAGRAM_MAX >= 38 && DATAGRAM_MAX <= 65_535, "MOTESEAL_DATAGRAM_MAX: 38 to 65535");
