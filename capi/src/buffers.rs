@@ -5,7 +5,8 @@ use crate::error::Error;
 use crate::sizes::DATAGRAM_MAX;
 use crate::types::Device;
 
-/// Fails if the two ranges share a byte, or one of them wraps around the end of memory.
+/// Fails if the two ranges share a byte, or one of them wraps around the end of memory. Not inlined, for the sake of flash.
+#[inline(never)]
 pub(crate) fn apart<A, B>(a: *const A, a_len: usize, b: *const B, b_len: usize) -> Result<(), Error> {
     let (a, b) = (a.addr(), b.addr());
     match (end(a, a_len), end(b, b_len)) {
@@ -39,13 +40,7 @@ impl<T> Output<T> {
     /// # Safety
     /// `output` is NULL or points to memory for a `T` that may be written until the call returns.
     pub(crate) unsafe fn new(device: *const Device, output: *mut T, nothing: T) -> Result<Self, Error> {
-        if output.is_null() {
-            return Err(Error::NullPointer);
-        }
-        if !output.is_aligned() {
-            return Err(Error::Misaligned);
-        }
-        apart(device, size_of::<Device>(), output, size_of::<T>())?;
+        check_output(device, output.cast(), size_of::<T>(), align_of::<T>())?;
         // SAFETY: checked above, the rest by the caller's promise.
         unsafe { output.write(nothing) };
         Ok(Self(output))
@@ -56,6 +51,18 @@ impl<T> Output<T> {
         // SAFETY: checked in `new`, and promised there until the call returns.
         unsafe { self.0.write(value) };
     }
+}
+
+/// What all outputs have in common; not inlined, for each kind of them would have its own copy.
+#[inline(never)]
+fn check_output(device: *const Device, output: *const u8, len: usize, align: usize) -> Result<(), Error> {
+    if output.is_null() {
+        return Err(Error::NullPointer);
+    }
+    if !output.addr().is_multiple_of(align) {
+        return Err(Error::Misaligned);
+    }
+    apart(device, size_of::<Device>(), output, len)
 }
 
 /// Bytes that are only read.

@@ -141,7 +141,10 @@ pub(crate) fn text(error: u8) -> &'static CStr {
     text.map_or(c"no error of this library has this number", |(_, text)| text)
 }
 
+// None of these is inlined: several functions want each, and their jump tables are most of them.
+
 impl From<StorageError> for Error {
+    #[inline(never)]
     fn from(error: StorageError) -> Self {
         match error {
             StorageError::Read => Self::FlashRead,
@@ -155,6 +158,7 @@ impl From<StorageError> for Error {
 }
 
 impl From<ImageError> for Error {
+    #[inline(never)]
     fn from(error: ImageError) -> Self {
         match error {
             ImageError::Blank => Self::ImageBlank,
@@ -169,6 +173,7 @@ impl From<ImageError> for Error {
 }
 
 impl From<IdentityError> for Error {
+    #[inline(never)]
     fn from(error: IdentityError) -> Self {
         match error {
             IdentityError::Storage(error) => error.into(),
@@ -179,6 +184,7 @@ impl From<IdentityError> for Error {
 }
 
 impl From<CounterError> for Error {
+    #[inline(never)]
     fn from(error: CounterError) -> Self {
         match error {
             CounterError::Storage(error) => error.into(),
@@ -189,6 +195,7 @@ impl From<CounterError> for Error {
 }
 
 impl From<EntropyError> for Error {
+    #[inline(never)]
     fn from(error: EntropyError) -> Self {
         match error {
             EntropyError::Failed => Self::RandomFailed,
@@ -199,6 +206,7 @@ impl From<EntropyError> for Error {
 }
 
 impl From<BootError> for Error {
+    #[inline(never)]
     fn from(error: BootError) -> Self {
         match error {
             BootError::Identity(error) => error.into(),
@@ -211,6 +219,7 @@ impl From<BootError> for Error {
 }
 
 impl From<HelloError> for Error {
+    #[inline(never)]
     fn from(error: HelloError) -> Self {
         match error {
             HelloError::Storage(error) => error.into(),
@@ -223,6 +232,7 @@ impl From<HelloError> for Error {
 }
 
 impl From<SendError> for Error {
+    #[inline(never)]
     fn from(error: SendError) -> Self {
         match error {
             SendError::Hello(error) => error.into(),
@@ -236,6 +246,7 @@ impl From<SendError> for Error {
 }
 
 impl From<PollError> for Error {
+    #[inline(never)]
     fn from(error: PollError) -> Self {
         match error {
             PollError::Hello(error) => error.into(),
@@ -246,6 +257,7 @@ impl From<PollError> for Error {
 }
 
 impl From<ProtectError> for Error {
+    #[inline(never)]
     fn from(error: ProtectError) -> Self {
         match error {
             ProtectError::BufferTooShort => Self::BufferTooShort,
@@ -255,6 +267,7 @@ impl From<ProtectError> for Error {
 }
 
 impl From<ReceiveError> for Error {
+    #[inline(never)]
     fn from(error: ReceiveError) -> Self {
         match error {
             ReceiveError::Parse(_) => Self::NotMoteseal,
