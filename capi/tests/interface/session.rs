@@ -151,8 +151,25 @@ fn a_command_comes_with_its_name_and_its_age() {
     assert_eq!(world.site.commands.get(&7), Some(&"acknowledged"));
 }
 
+/// Telemetry that nobody hears, for so long that the device does not know any more when it sent what came before.
+fn speak_into_the_void(world: &mut World) {
+    for _ in 0..6 {
+        world.now += 200_000;
+        world.mote.send(world.now, b"?", false).unwrap();
+    }
+}
+
 #[test]
-fn a_command_of_unknown_age_is_refused_where_that_is_asked_for() {
+fn a_command_that_was_held_back_for_long_is_of_unknown_age() {
+    let mut world = World::connected();
+    let command = world.site.command(world.now, 7, b"open");
+    speak_into_the_void(&mut world);
+    let (error, received, payload) = world.mote.receive(world.now, &command);
+    assert_eq!((error, payload, received.age_ms), (Error::Ok, Some(b"open".to_vec()), u64::MAX));
+}
+
+#[test]
+fn a_command_that_is_too_old_is_refused_where_that_is_asked_for() {
     let (flash, site) = provision(FLASH_PAGE as usize);
     let mut world = World { mote: blank(flash), site, now: 10_000 };
     let mut config = world.mote.hardware.config();
@@ -163,6 +180,12 @@ fn a_command_of_unknown_age_is_refused_where_that_is_asked_for() {
     let (error, received, payload) = world.mote.receive(world.now + 200_000, &command);
     assert_eq!((error, payload, received.event), (Error::Ok, None, Event::CommandRefused));
     assert!(received.seq == 1 && received.age_ms > 200_000, "{}", received.age_ms);
+    world.carry(vec![]);
+    let command = world.site.command(world.now, 8, b"open");
+    speak_into_the_void(&mut world);
+    let (error, received, payload) = world.mote.receive(world.now, &command);
+    assert_eq!((error, payload, received.event), (Error::Ok, None, Event::CommandRefused));
+    assert_eq!(received.age_ms, u64::MAX);
 }
 
 #[test]
