@@ -1,6 +1,6 @@
 // moteseal.h: the device half of Moteseal for C. Authenticated, replay-protected datagrams for a small device with one
 // symmetric key. The device half and nothing else: servers and provisioning are the business of the program
-// `moteseal`. The protocol is SPEC.md of https://crates.io/crates/moteseal.
+// `moteseal`. The protocol is SPEC.md beside this directory.
 //
 // This file is made from the comments in capi/src: change them there, and run the test that compares.
 //
@@ -89,12 +89,12 @@
 //         }
 //     }
 
-
 #ifndef MOTESEAL_H
 #define MOTESEAL_H
 
 #include <stddef.h>
 #include <stdint.h>
+
 // The three sizes are chosen when the library is built (environment variables of cargo, or CMake), and must be the same
 // here: define them before this file, or with -D. `moteseal_boot` compares them.
 
@@ -143,8 +143,12 @@ MOTESEAL_CHECK_(datagram_max, MOTESEAL_DATAGRAM_MAX >= 38 && MOTESEAL_DATAGRAM_M
 MOTESEAL_CHECK_(flash_page, MOTESEAL_FLASH_PAGE >= 64 && MOTESEAL_FLASH_PAGE % 64 == 0);
 MOTESEAL_CHECK_(flash_word, MOTESEAL_FLASH_WORD == 8 || MOTESEAL_FLASH_WORD == 16 || MOTESEAL_FLASH_WORD == 32);
 MOTESEAL_CHECK_(pointers, sizeof(void *) == sizeof(size_t) && (sizeof(void *) == 4 || sizeof(void *) == 8));
+typedef struct moteseal_alignment_ {
+    char byte;
+    moteseal_device device;
+} moteseal_alignment_;
+MOTESEAL_CHECK_(alignment, sizeof(moteseal_alignment_) == sizeof(moteseal_device) + 8);
 #undef MOTESEAL_CHECK_
-
 
 // What a function returns: 0 if it worked. `moteseal_error_text` says what to do about the others.
 // 1 to 31: your program's fault; nothing happened. 32 to 63: your hardware's. 64 and more, from `moteseal_receive`

@@ -1,6 +1,6 @@
 // moteseal.h: the device half of Moteseal for C. Authenticated, replay-protected datagrams for a small device with one
 // symmetric key. The device half and nothing else: servers and provisioning are the business of the program
-// `moteseal`. The protocol is SPEC.md of https://crates.io/crates/moteseal.
+// `moteseal`. The protocol is SPEC.md beside this directory.
 //
 // This file is made from the comments in capi/src: change them there, and run the test that compares.
 //

@@ -46,4 +46,9 @@ MOTESEAL_CHECK_(datagram_max, MOTESEAL_DATAGRAM_MAX >= 38 && MOTESEAL_DATAGRAM_M
 MOTESEAL_CHECK_(flash_page, MOTESEAL_FLASH_PAGE >= 64 && MOTESEAL_FLASH_PAGE % 64 == 0);
 MOTESEAL_CHECK_(flash_word, MOTESEAL_FLASH_WORD == 8 || MOTESEAL_FLASH_WORD == 16 || MOTESEAL_FLASH_WORD == 32);
 MOTESEAL_CHECK_(pointers, sizeof(void *) == sizeof(size_t) && (sizeof(void *) == 4 || sizeof(void *) == 8));
+typedef struct moteseal_alignment_ {
+    char byte;
+    moteseal_device device;
+} moteseal_alignment_;
+MOTESEAL_CHECK_(alignment, sizeof(moteseal_alignment_) == sizeof(moteseal_device) + 8);
 #undef MOTESEAL_CHECK_

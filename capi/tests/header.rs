@@ -37,8 +37,8 @@ fn generate() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |name: &str| fs::read_to_string(root.join("src").join(name)).unwrap();
     let mut config = cbindgen::Config::from_file(root.join("cbindgen.toml")).unwrap();
-    config.header = Some(read("prologue.h"));
-    config.after_includes = Some(read("sizes.h"));
+    config.header = Some(read("prologue.h").trim_end().to_owned());
+    config.after_includes = Some(format!("\n{}", read("sizes.h").trim_end()));
     let mut builder = cbindgen::Builder::new().with_config(config);
     for file in ["types.rs", "error.rs", "api.rs"] {
         builder = builder.with_src(root.join("src").join(file));
