@@ -18,6 +18,14 @@ impl Ticket {
     /// The first one.
     pub const FIRST: Self = Self(NonZeroU16::MIN);
 
+    /// The ticket with this number; zero is none.
+    pub const fn new(number: u16) -> Option<Self> {
+        match NonZeroU16::new(number) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+
     /// The one after this; after 65,535 the first again, when the outcomes of the early ones are long known.
     #[must_use]
     pub const fn next(self) -> Self {
