@@ -2,6 +2,7 @@
 it could panic. ELF32, little-endian, Thumb; nothing of a firmware is run."""
 
 import pathlib
+import re
 import struct
 import typing
 
@@ -42,6 +43,12 @@ class Elf:
     def flash(self) -> int:
         """Bytes of all that is loaded: code, constants, and the first values of variables."""
         return sum(h[5] for h in self.sections.values() if h[2] & ALLOC and h[1] != NOBITS)
+
+    def compiler(self) -> str:
+        """The version of rustc that made it, such as 1.95.0."""
+        header = self.sections[".comment"]
+        found = re.search(rb"rustc version (\S+)", self.data[header[4] : header[4] + header[5]])
+        return found.group(1).decode()
 
     def ram(self, name: str) -> int:
         """Bytes of the static of this name."""
