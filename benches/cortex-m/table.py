@@ -4,6 +4,7 @@ which a check holds them to."""
 import pathlib
 
 import budgets
+import energy
 import firmware
 
 ROOT = pathlib.Path(__file__).resolve().parent
@@ -73,6 +74,7 @@ def document(costs: dict) -> str:
         parts.append(f"\n### Memory of a device\n\n{memory(figures)}")
         parts.append(f"\n### Flash, more than the same firmware without the library\n\n{flash(figures)}")
         parts.append(f"\n### The largest functions of the device's firmware, M4 at s\n\n{profile(figures)}")
+        parts.append(f"\n### Energy: a worked example\n\n{energy.example(figures['M4']['3'])}")
     return "".join(parts)
 
 
