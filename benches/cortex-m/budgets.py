@@ -35,7 +35,7 @@ def judge(figures: dict) -> list[Judged]:
             if found:
                 # What may be had by either of two options counts as the better one.
                 best = min(found, key=found.get)
-                judged.append(Judged(core, best, line["what"], line["limit"], found[best]))
+                judged.append(Judged(core, " or ".join(flavours), line["what"], line["limit"], found[best]))
     return judged
 
 

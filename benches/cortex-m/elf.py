@@ -73,6 +73,16 @@ class Elf:
                     calls.setdefault(function.name, set()).add(functions[target].name)
         return calls
 
+    def frames(self) -> dict[str, int]:
+        """Bytes of stack that each function takes for itself: what its first instructions push and subtract."""
+        _, _, _, start, offset, size, *_ = self.sections[".text"]
+        text = struct.unpack_from(f"<{size // 2}H", self.data, offset)
+        frames = {}
+        for function in self.functions().values():
+            first = (function.address - start) // 2
+            frames[function.name] = frame(text[first : min(first + function.size // 2, first + 16)])
+        return frames
+
     def panics(self) -> list[str]:
         """The symbols of panicking code; none in a firmware that cannot panic."""
         words = ("panicking", "panic_", "unwrap_failed", "expect_failed", "_fail::", "rust_begin_unwind")
@@ -103,6 +113,33 @@ def branch(address: int, high: int, low: int) -> int | None:
     i1, i2 = (~((low >> 13 & 1) ^ sign)) & 1, (~((low >> 11 & 1) ^ sign)) & 1
     offset = (upper << 12 | lower << 1 | i2 << 22 | i1 << 23) - (sign << 24)
     return address + 4 + offset
+
+
+def frame(code: tuple[int, ...]) -> int:
+    """What a prologue takes: PUSH, PUSH.W, SUB sp and SUB.W sp (encodings T1, T2, T3)."""
+    taken = 0
+    for high, low in zip(code, (*code[1:], 0)):
+        if high & 0xFE00 == 0xB400:
+            taken += 4 * (high & 0x1FF).bit_count()
+        elif high == 0xE92D:
+            taken += 4 * low.bit_count()
+        elif high & 0xFF80 == 0xB080:
+            taken += 4 * (high & 0x7F)
+        elif high & 0xFBFF in (0xF1AD, 0xF2AD) and low & 0x0F00 == 0x0D00:
+            taken += immediate(high >> 10 & 1, low >> 12 & 7, low & 0xFF, plain=high & 0x0200 != 0)
+        elif high & 0xFF80 == 0xB000 or high & 0xFF00 == 0xBD00:
+            break  # the epilogue of a short function
+    return taken
+
+
+def immediate(i: int, imm3: int, imm8: int, plain: bool) -> int:
+    """The constant of a 32-bit Thumb instruction; if not `plain`, ThumbExpandImm."""
+    imm12 = i << 11 | imm3 << 8 | imm8
+    if plain or imm12 < 0x400:
+        return imm12
+    turned = 0x80 | imm12 & 0x7F
+    by = imm12 >> 7
+    return (turned >> by | turned << (32 - by)) & 0xFFFFFFFF
 
 
 def demangled(name: str) -> str:
