@@ -122,8 +122,8 @@ def report(figures: dict) -> None:
 
 def distance(version: str, other: str) -> int:
     """How far apart two compilers are, in releases."""
-    first, second = ([int(part) for part in v.split("-")[0].split(".")[:2]] for v in (version, other))
-    return abs(first[0] - second[0]) * 1000 + abs(first[1] - second[1])
+    (major, minor), (other_major, other_minor) = table.release(version), table.release(other)
+    return abs(major - other_major) * 1000 + abs(minor - other_minor)
 
 
 if __name__ == "__main__":

@@ -60,10 +60,16 @@ def rendered(costs: dict) -> dict[pathlib.Path, str]:
     return {COSTS: document(costs), README: before + BEGIN + summary(costs) + END + after}
 
 
+def release(version: str) -> tuple[int, int]:
+    """1.95.0 as numbers that can be compared."""
+    major, minor = version.split("-")[0].split(".")[:2]
+    return int(major), int(minor)
+
+
 def document(costs: dict) -> str:
     parts = ["# Costs on Cortex-M\n\nMade by `costs.py --update` from [costs.json](costs.json); [README.md](README.md) "
              "says what is counted and how. Instructions, not cycles; bytes.\n"]
-    for version in sorted(costs, reverse=True):
+    for version in sorted(costs, key=release, reverse=True):
         figures = costs[version]
         parts.append(f"\n## rustc {version}\n\n### Budgets\n\n{budget_table(figures)}")
         for flavour in COUNTED:
@@ -80,7 +86,7 @@ def document(costs: dict) -> str:
 
 def summary(costs: dict) -> str:
     """The table of the README: the newest compiler's, the options 3 and s side by side."""
-    version = max(costs)
+    version = max(costs, key=release)
     figures = costs[version]
     names = list(firmware.CORES)
 
