@@ -107,7 +107,7 @@ def summary(costs: dict) -> str:
         ["forgery of 64 bytes dropped"] + both("reject/tag"),
         ["stack at the deepest, bytes"] + [" / ".join(number(deepest(figures[c][f])) for f in COUNTED) for c in names],
         ["flash, bytes"] + [" / ".join(number(figures[c][f]["flash"]["device"]) for f in COUNTED) for c in names],
-        ["of it raw cryptography"] + [" / ".join(number(figures[c][f]["flash"]["crypto"]) for f in COUNTED) for c in names],
+        ["flash of the raw primitives alone"] + [" / ".join(number(figures[c][f]["flash"]["crypto"]) for f in COUNTED) for c in names],
         ["memory, without the buffer"] + [number(figures[c]["s"]["ram"]["0"]) for c in names],
     ]
     return rows(["`opt-level` 3 / s"] + [f"Cortex-{name}" for name in names], lines) + f"\nThese are of rustc {version}.\n"
