@@ -2,6 +2,7 @@
 it could panic. ELF32, little-endian, Thumb; nothing of a firmware is run."""
 
 import pathlib
+import re
 import struct
 import typing
 
@@ -43,6 +44,12 @@ class Elf:
         """Bytes of all that is loaded: code, constants, and the first values of variables."""
         return sum(h[5] for h in self.sections.values() if h[2] & ALLOC and h[1] != NOBITS)
 
+    def compiler(self) -> str:
+        """The version of rustc that made it, such as 1.95.0."""
+        header = self.sections[".comment"]
+        found = re.search(rb"rustc version (\S+)", self.data[header[4] : header[4] + header[5]])
+        return found.group(1).decode()
+
     def ram(self, name: str) -> int:
         """Bytes of the static of this name."""
         sizes = [s.size for s in self.symbols if s.kind == OBJECT and s.name.split("::")[-1] == name]
@@ -65,6 +72,16 @@ class Elf:
                 if target in functions and functions[target] != function:
                     calls.setdefault(function.name, set()).add(functions[target].name)
         return calls
+
+    def frames(self) -> dict[str, int]:
+        """Bytes of stack that each function takes for itself: what its first instructions push and subtract."""
+        _, _, _, start, offset, size, *_ = self.sections[".text"]
+        text = struct.unpack_from(f"<{size // 2}H", self.data, offset)
+        frames = {}
+        for function in self.functions().values():
+            first = (function.address - start) // 2
+            frames[function.name] = frame(text[first : min(first + function.size // 2, first + 16)])
+        return frames
 
     def panics(self) -> list[str]:
         """The symbols of panicking code; none in a firmware that cannot panic."""
@@ -96,6 +113,33 @@ def branch(address: int, high: int, low: int) -> int | None:
     i1, i2 = (~((low >> 13 & 1) ^ sign)) & 1, (~((low >> 11 & 1) ^ sign)) & 1
     offset = (upper << 12 | lower << 1 | i2 << 22 | i1 << 23) - (sign << 24)
     return address + 4 + offset
+
+
+def frame(code: tuple[int, ...]) -> int:
+    """What a prologue takes: PUSH, PUSH.W, SUB sp and SUB.W sp (encodings T1, T2, T3)."""
+    taken = 0
+    for high, low in zip(code, (*code[1:], 0)):
+        if high & 0xFE00 == 0xB400:
+            taken += 4 * (high & 0x1FF).bit_count()
+        elif high == 0xE92D:
+            taken += 4 * low.bit_count()
+        elif high & 0xFF80 == 0xB080:
+            taken += 4 * (high & 0x7F)
+        elif high & 0xFBFF in (0xF1AD, 0xF2AD) and low & 0x0F00 == 0x0D00:
+            taken += immediate(high >> 10 & 1, low >> 12 & 7, low & 0xFF, plain=high & 0x0200 != 0)
+        elif high & 0xFF80 == 0xB000 or high & 0xFF00 == 0xBD00:
+            break  # the epilogue of a short function
+    return taken
+
+
+def immediate(i: int, imm3: int, imm8: int, plain: bool) -> int:
+    """The constant of a 32-bit Thumb instruction; if not `plain`, ThumbExpandImm."""
+    imm12 = i << 11 | imm3 << 8 | imm8
+    if plain or imm12 < 0x400:
+        return imm12
+    turned = 0x80 | imm12 & 0x7F
+    by = imm12 >> 7
+    return (turned >> by | turned << (32 - by)) & 0xFFFFFFFF
 
 
 def demangled(name: str) -> str:

@@ -49,21 +49,15 @@ class BuildError(Exception):
     """Why a firmware did not link or compile."""
 
 
-def cargo() -> list[str]:
-    """The cargo to build with: that of CARGO, else the one on the path."""
-    return os.environ.get("CARGO", "cargo").split()
-
-
-def compiler() -> str:
-    """The version of the compiler that cargo uses, such as 1.95.0."""
-    rustc = os.environ.get("RUSTC", "rustc")
-    out = subprocess.run([rustc, "--version"], capture_output=True, text=True, check=True).stdout
-    return out.split()[1]
+def cargo() -> str:
+    """The cargo to build with: that of CARGO, else the project's for embedded targets, else the one on the path."""
+    wrapper = ROOT.parent.parent / "tools" / "embedded" / "cargo"
+    return os.environ.get("CARGO") or (str(wrapper) if wrapper.exists() else "cargo")
 
 
 def build(core: Core, flavour: str, programs: typing.Iterable[str], panics: str = STRICT) -> None:
     profile, compact, _ = FLAVOURS[flavour]
-    command = [*cargo(), "build", "--quiet", "--locked", "--profile", profile, "--target", core.target]
+    command = [cargo(), "build", "--quiet", "--locked", "--profile", profile, "--target", core.target]
     command += [argument for program in programs for argument in ("--bin", program)]
     if panics:
         command += ["--features", panics]

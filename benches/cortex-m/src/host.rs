@@ -21,7 +21,9 @@ pub fn line(name: &str, numbers: &[u32]) {
 pub fn exit(status: usize) -> ! {
     let block = [APPLICATION_EXIT, status];
     call(EXIT_EXTENDED, block.as_ptr().addr());
-    loop {}
+    loop {
+        core::hint::spin_loop();
+    }
 }
 
 /// Says where the firmware failed, and ends the run.
@@ -61,6 +63,6 @@ fn print_number(number: u32) {
 fn call(operation: usize, argument: usize) {
     // SAFETY: the semihosting call; the host reads what the argument points to and writes nothing but r0.
     unsafe {
-        asm!("bkpt 0xAB", inout("r0") operation => _, in("r1") argument, options(nostack, preserves_flags))
-    };
+        asm!("bkpt 0xAB", inout("r0") operation => _, in("r1") argument, options(nostack, preserves_flags));
+    }
 }

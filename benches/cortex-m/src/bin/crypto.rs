@@ -17,7 +17,9 @@ use sha2::Sha256;
 /// The raw crates can panic as far as the linker knows, so that this firmware may.
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {
-    loop {}
+    loop {
+        core::hint::spin_loop();
+    }
 }
 
 #[entry]

@@ -65,12 +65,12 @@ fn run(device: &mut Mote) -> ! {
             4 => port::tell(device.deadline().unwrap_or_default() as u32),
             5 => device.connect(port::now()),
             6 => {
-                port::tell(ticket.and_then(|ticket| device.withdraw(port::now(), ticket)).map_or(9, outcome))
+                port::tell(ticket.and_then(|ticket| device.withdraw(port::now(), ticket)).map_or(9, outcome));
             }
             7 => {
                 if let Ok(closed) = device.close(port::now(), &mut out) {
                     port::give(closed.datagram.unwrap_or_default());
-                    closed.settled.iter().for_each(tell_settled);
+                    closed.settled.iter().copied().for_each(tell_settled);
                 }
             }
             8 => port::give(device.device_id().as_bytes()),
@@ -87,7 +87,7 @@ fn outcome(outcome: moteseal::device::Outcome) -> u32 {
     outcome as u32
 }
 
-fn tell_settled(settled: &Settled) {
+fn tell_settled(settled: Settled) {
     let ticket: Ticket = settled.ticket;
     port::tell(u32::from(ticket.number()) << 8 | outcome(settled.outcome));
 }
@@ -98,7 +98,7 @@ fn tell(received: &Received<'_>) {
         port::tell(u32::from(payload.number.value()));
         port::tell(payload.age_ms.unwrap_or_default() as u32);
     }
-    received.settled.iter().for_each(tell_settled);
+    received.settled.iter().copied().for_each(tell_settled);
     match received.event {
         Some(Event::SessionOpened { epoch, .. } | Event::Stale { floor: epoch, .. }) => {
             port::give(epoch.as_bytes());

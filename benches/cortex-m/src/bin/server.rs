@@ -89,7 +89,7 @@ fn receive(server: &mut Gateway, datagram: &mut [u8]) {
     let from = port::read(Register::Argument);
     match server.receive(port::now(), from, datagram) {
         Received::Rejected { device_id, .. } => {
-            port::give(device_id.as_ref().map_or(&[], |id| id.as_bytes()))
+            port::give(device_id.as_ref().map_or(&[], |id| id.as_bytes()));
         }
         Received::Answered { answer, to, .. } => answered(Some((answer, to))),
         Received::Pending(held, change) => commit(server, held, change),

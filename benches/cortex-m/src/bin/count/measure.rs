@@ -41,7 +41,7 @@ pub fn calibrate() {
     measure("loop", || {
         // SAFETY: counts a register down.
         unsafe {
-            asm!("2:", "subs {left}, #1", "bne 2b", left = inout(reg) 200_000 => _, options(nomem, nostack))
+            asm!("2:", "subs {left}, #1", "bne 2b", left = inout(reg) 200_000 => _, options(nomem, nostack));
         };
     });
 }
