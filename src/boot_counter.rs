@@ -25,6 +25,12 @@
 //! before a used one; the first slot of a page is only written right after an erase of that page that read
 //! back blank, so no erase that may have been cut short is relied upon.
 //!
+//! # Bits that rot
+//!
+//! An entry that was whole and lost a bit looks like a torn one. So each torn entry behind the highest adds one to
+//! the value: what it said is not said again, and a write that was cut short costs a value that nobody had. (Not
+//! covered is the first entry of a page, until there is a second: an erase that was cut short may leave the same.)
+//!
 //! # Wear
 //!
 //! One small write a boot and one erase a page of boots. With pages of 4,096 bytes and slots of 8 a page
@@ -131,6 +137,8 @@ mod nor {
     struct Log {
         page: Page,
         highest: Option<u32>,
+        /// How many used slots behind the highest, or in all, hold nothing whole.
+        torn: u32,
         /// The number of the first slot that has no used slot behind it.
         next: u32,
     }
@@ -183,14 +191,17 @@ mod nor {
         }
 
         fn log(&mut self, page: Page, readable: &mut bool) -> Log {
-            let mut log = Log { page, highest: None, next: 0 };
+            let mut log = Log { page, highest: None, torn: 0, next: 0 };
             for slot in 0..Self::SLOTS {
                 let entry = self.read(page, slot);
                 *readable |= entry.is_ok();
                 match entry.unwrap_or(Entry::Torn) {
                     Entry::Blank => continue,
-                    Entry::Whole(boot) => log.highest = log.highest.max(Some(boot)),
-                    Entry::Torn => {}
+                    Entry::Whole(boot) if Some(boot) >= log.highest => {
+                        (log.highest, log.torn) = (Some(boot), 0);
+                    }
+                    Entry::Whole(_) => {}
+                    Entry::Torn => log.torn += 1,
                 }
                 log.next = slot + 1;
             }
@@ -237,7 +248,8 @@ mod nor {
         fn load(&mut self) -> Result<Stored, StorageError> {
             let (newest, other) = self.logs()?;
             Ok(match newest.highest {
-                Some(boot) => Stored::Intact(boot),
+                // What was written after it and is not whole may be a boot that was used.
+                Some(boot) => Stored::Intact(boot.saturating_add(newest.torn)),
                 None if newest.next == 0 && other.next == 0 => Stored::Blank,
                 None => Stored::Broken,
             })
@@ -247,7 +259,7 @@ mod nor {
             let (newest, other) = self.logs()?;
             match newest.highest {
                 Some(stored) if boot < stored => return Err(StorageError::Backwards),
-                Some(stored) if boot == stored => return Ok(()),
+                Some(stored) if boot == stored && newest.torn == 0 => return Ok(()),
                 Some(_) if self.append(newest.page, newest.next, boot).is_ok() => return Ok(()),
                 // The page is full, or its free slots do not take anything: the other one's turn.
                 _ => {}
