@@ -4,12 +4,15 @@ the figures mean, not what they should be."""
 import subprocess
 
 import firmware
+import weight
 
 # QEMU's -icount shift=7: so many nanoseconds of its clock for each instruction.
 INSTRUCTION_NS = 128
 # `loop` counts down from 200,000 with two instructions a round; what loads the number is one more, or two.
 LOOP = range(400_000, 400_004)
 HALVES = ("device", "server")
+# The build of which it is told where the flash goes.
+PROFILED = ("M4", "s")
 
 
 class MeasureError(Exception):
@@ -19,7 +22,8 @@ class MeasureError(Exception):
 def everything(core: firmware.Core, flavour: str) -> dict:
     """All figures of one build. Counting is left out for the flavour that is made for size alone."""
     figures = {"flash": flash(core, flavour), "panics": panics(core, flavour)}
-    figures["profile"] = profile(core, flavour)
+    if (core.name, flavour) == PROFILED:
+        figures["profile"] = profile(core, flavour)
     if flavour != "z":
         figures |= counts(core, flavour)
     return figures
@@ -53,10 +57,10 @@ def panics(core: firmware.Core, flavour: str) -> list[str]:
 
 
 def profile(core: firmware.Core, flavour: str) -> dict[str, int]:
-    """The largest functions of the device's firmware, in bytes."""
-    read = firmware.read(core, flavour, "device", mode(core, flavour))
-    largest = sorted(read.functions().values(), key=lambda symbol: -symbol.size)
-    return {symbol.name: symbol.size for symbol in largest[:12]}
+    """Bytes of the device's firmware by part; parts under 100 bytes are one."""
+    parts = weight.by_part(firmware.path(core, flavour, "device", mode(core, flavour)))
+    small = sum(size for size in parts.values() if size < 100)
+    return {name: size for name, size in parts.items() if size >= 100} | {"all others": small}
 
 
 def counts(core: firmware.Core, flavour: str) -> dict:

@@ -79,7 +79,7 @@ def document(costs: dict) -> str:
             parts.append(f"\n{title}: stack\n\n{stacks(figures, flavour)}")
         parts.append(f"\n### Memory of a device\n\n{memory(figures)}")
         parts.append(f"\n### Flash, more than the same firmware without the library\n\n{flash(figures)}")
-        parts.append(f"\n### The largest functions of the device's firmware, M4 at s\n\n{profile(figures)}")
+        parts.append(f"\n### Where the flash of the device's firmware goes, M4 at s\n\n{profile(figures)}")
         parts.append(f"\n### Energy: a worked example\n\n{energy.example(figures['M4']['3'])}")
     return "".join(parts)
 
@@ -172,7 +172,7 @@ def flash(figures: dict) -> str:
 
 
 def profile(figures: dict) -> str:
-    return rows(["function", "bytes"], [[f"`{name}`", number(size)] for name, size in
+    return rows(["source", "bytes"], [[name, number(size)] for name, size in
                                         sorted(figures["M4"]["s"]["profile"].items(), key=lambda item: -item[1])])
 
 
