@@ -21,7 +21,10 @@ pub(crate) fn sha256(head: [&[u8]; 2], message: &[&[u8]], tail: &[u8]) -> [u8; D
     for part in head.iter().chain(message).chain([&tail]) {
         hash.update(part);
     }
-    hash.finalize().into()
+    // Where it stands: what is finished by value is moved, with half a kilobyte of stack.
+    let mut digest = [0; DIGEST_LEN];
+    hash.finalize_into_reset((&mut digest).into());
+    digest
 }
 
 /// HMAC-SHA-256 under a key of 32 bytes, over these bytes, one after the other.
