@@ -67,7 +67,7 @@ pub trait BootCounter {
     ///
     /// # Errors
     /// [`StorageError::Backwards`] for a value below the one stored, which then stays; any other
-    /// [`StorageError`] if the storage failed, which leaves the old or the new value.
+    /// [`StorageError`] if the storage failed, which leaves the old or the new value, or one somewhat above.
     fn store(&mut self, boot: u32) -> Result<(), StorageError>;
 }
 
@@ -141,6 +141,13 @@ mod nor {
         torn: u32,
         /// The number of the first slot that has no used slot behind it.
         next: u32,
+    }
+
+    impl Log {
+        /// What was written after the highest and is not whole may be a boot that was used.
+        fn value(&self) -> Option<u32> {
+            Some(self.highest?.saturating_add(self.torn))
+        }
     }
 
     /// How many slots of a page are tried: one that reads blank may still refuse, when a write to it was cut
@@ -247,9 +254,8 @@ mod nor {
     impl<F: NorFlash> BootCounter for NorBootCounter<F> {
         fn load(&mut self) -> Result<Stored, StorageError> {
             let (newest, other) = self.logs()?;
-            Ok(match newest.highest {
-                // What was written after it and is not whole may be a boot that was used.
-                Some(boot) => Stored::Intact(boot.saturating_add(newest.torn)),
+            Ok(match newest.value() {
+                Some(boot) => Stored::Intact(boot),
                 None if newest.next == 0 && other.next == 0 => Stored::Blank,
                 None => Stored::Broken,
             })
@@ -257,7 +263,7 @@ mod nor {
 
         fn store(&mut self, boot: u32) -> Result<(), StorageError> {
             let (newest, other) = self.logs()?;
-            match newest.highest {
+            match newest.value() {
                 Some(stored) if boot < stored => return Err(StorageError::Backwards),
                 Some(stored) if boot == stored && newest.torn == 0 => return Ok(()),
                 Some(_) if self.append(newest.page, newest.next, boot).is_ok() => return Ok(()),

@@ -165,9 +165,17 @@ impl Backoff {
 /// How often repeats are acknowledged: once a second, and 8 times between two newly verified numbers. Without
 /// it one captured datagram would drain a battery.
 ///
-/// The low four bits count the answers; above them stands the time of the next one.
-#[derive(Clone, Copy, Debug, Default)]
+/// The low four bits count the answers; above them stands the time of the last one, without its highest bits: what
+/// counts is the difference, so a clock may start anywhere.
+#[derive(Clone, Copy, Debug)]
 pub struct AnswerLimit(u64);
+
+impl Default for AnswerLimit {
+    /// The last answer was long enough ago, by a clock that starts at 0.
+    fn default() -> Self {
+        Self((Self::INTERVAL_MS << 4).wrapping_neg())
+    }
+}
 
 impl AnswerLimit {
     /// The shortest time between two answers to repeats, in milliseconds.
@@ -184,12 +192,12 @@ impl AnswerLimit {
 
     /// Whether a repeat may be answered now; if so, it counts as answered.
     pub fn take(&mut self, now: Millis) -> bool {
-        let answered = self.0 & Self::COUNT;
-        if now < self.0 >> 4 || answered >= Self::BETWEEN_NEW.into() {
+        let (now, answered) = (now << 4, self.0 & Self::COUNT);
+        let since = now.wrapping_sub(self.0 & !Self::COUNT);
+        if since < Self::INTERVAL_MS << 4 || answered >= Self::BETWEEN_NEW.into() {
             return false;
         }
-        // A clock near the end of its range answers less, not more.
-        self.0 = now.saturating_add(Self::INTERVAL_MS).saturating_mul(16) & !Self::COUNT | (answered + 1);
+        self.0 = now | (answered + 1);
         true
     }
 }
@@ -241,5 +249,19 @@ mod tests {
         assert_eq!((1..20).filter(|second| limit.take(second * 1_000)).count(), 7);
         limit.renew();
         assert!(limit.take(30_000));
+        // A new number gives back the eight, not the second.
+        limit.renew();
+        assert!(!limit.take(30_999));
+        assert!(limit.take(31_000));
+    }
+
+    #[test]
+    fn a_clock_may_start_anywhere() {
+        for start in [1, 1 << 59, 1 << 60, 1 << 63, u64::MAX - 10_000] {
+            let mut limit = AnswerLimit::default();
+            assert!(limit.take(start), "{start}");
+            assert_eq!((0..1_000).filter(|later| limit.take(start + later)).count(), 0, "{start}");
+            assert_eq!((1_000..10_000).filter(|later| limit.take(start + later)).count(), 7, "{start}");
+        }
     }
 }

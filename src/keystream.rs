@@ -140,9 +140,9 @@ mod tests {
     #[test]
     fn the_keystream_is_that_of_the_crate() {
         let (key, nonce) = ([7; 32].into(), [9; 12].into());
-        for len in 0..=600 {
+        for len in (0..=600).chain([1023, 1024, 1025, 2048, 4095, 4096]) {
             for block in [0u64, 1, 2] {
-                let (mut own, mut theirs) = ([0x5A; 600], [0x5A; 600]);
+                let (mut own, mut theirs) = ([0x5A; 4096], [0x5A; 4096]);
                 let mut keystream = Keystream::new(&key, &nonce);
                 keystream.seek(block * 64);
                 keystream.apply_keystream(&mut own[..len]);

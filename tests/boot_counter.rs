@@ -220,10 +220,16 @@ fn what_is_stored_again_behind_a_torn_entry_is_read_back() {
     let mut flash = Small::<4>::from_bytes(after::<4>(2));
     flash.put(24, &[0; 8]).unwrap();
     assert_eq!(load(&mut flash), Stored::Intact(3));
-    for boot in [2, 3, 3] {
+    let before = flash.as_bytes().to_vec();
+    // A 3 may have been there, so that a 2 would go back.
+    assert_eq!(counter(&mut flash).store(2), Err(StorageError::Backwards));
+    assert_eq!(load(&mut flash), Stored::Intact(3));
+    assert_eq!(flash.as_bytes(), before);
+    for boot in [3, 3, 4] {
         counter(&mut flash).store(boot).unwrap();
         assert_eq!(load(&mut flash), Stored::Intact(boot));
     }
+    assert_eq!(flash.as_bytes()[32..48], [entry(3), entry(4)].concat());
 }
 
 #[test]

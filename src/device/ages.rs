@@ -33,10 +33,10 @@ impl Ages {
     /// `number` is sent now, for the first time.
     pub(super) fn note(&mut self, now: Millis, bound_ms: u32, number: SequenceNumber) {
         for _ in 0..SLOTS {
-            if now.saturating_sub(self.start) < slot_ms(bound_ms) {
+            if self.since(now) < slot_ms(bound_ms) {
                 return;
             }
-            self.start += slot_ms(bound_ms);
+            self.start = self.start.wrapping_add(slot_ms(bound_ms));
             self.first.rotate_right(1);
             let [first, ..] = &mut self.first;
             *first = number.value();
@@ -48,7 +48,7 @@ impl Ages {
     /// How long ago `number` was sent, in milliseconds, or somewhat more. Nothing if that is longer than the bound
     /// and out of sight.
     pub(super) fn of(&self, now: Millis, bound_ms: u32, number: SequenceNumber) -> Option<Millis> {
-        let mut age = now.saturating_sub(self.start);
+        let mut age = self.since(now);
         for first in self.first {
             if number.value() >= first {
                 return Some(age);
@@ -56,6 +56,11 @@ impl Ages {
             age = age.saturating_add(slot_ms(bound_ms));
         }
         None
+    }
+
+    /// How long the newest slot lasts. If the clock ran backwards, that is longer than any bound: nothing is too young.
+    const fn since(&self, now: Millis) -> Millis {
+        now.wrapping_sub(self.start)
     }
 }
 
@@ -88,6 +93,24 @@ mod tests {
         ages.note(9_000_000_000, 400, number(5));
         assert_eq!(ages.of(9_000_000_000, 400, number(4)), None);
         assert_eq!(ages.of(9_000_000_001, 400, number(5)), Some(1));
+    }
+
+    /// No clock should, but a counter of 32 bits wraps: after it nothing looks younger than it is (M-112).
+    #[test]
+    fn a_clock_that_runs_backwards_makes_nothing_younger() {
+        let number = SequenceNumber::new;
+        for start in [1_000, 1 << 32] {
+            let mut ages = Ages::new(start - 10);
+            ages.note(start, 400, number(0));
+            assert!(ages.of(5, 400, number(0)) > Some(1 << 32), "{start}");
+            ages.note(5, 400, number(1));
+            // Of the one before nothing is known any more, and of the next ones everything.
+            for (now, sent, age) in [(5, 0, None), (5, 1, Some(0)), (405, 1, Some(400))] {
+                assert_eq!(ages.of(now, 400, number(sent)), age, "{start} {now} {sent}");
+            }
+            ages.note(505, 400, number(2));
+            assert_eq!((ages.of(505, 400, number(1)), ages.of(505, 400, number(2))), (None, Some(0)));
+        }
     }
 
     proptest! {
