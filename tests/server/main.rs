@@ -7,6 +7,7 @@ mod commands;
 mod data;
 mod hello;
 mod in_flight;
+mod indexed;
 mod network;
 mod path;
 mod restart;

@@ -12,14 +12,15 @@ use moteseal::keys::{AeadKey, DeviceKey, RotationKey};
 use moteseal::number::{ConnectionId, DeviceId, Epoch, Generation, Salt, SequenceNumber};
 use moteseal::record::{GatewayId, Record, Status};
 use moteseal::server::{
-    AnswerKind, Change, CommandId, Committed, ControlEvent, DataReceived, Durable, FixedTable, Held, Index,
-    Received, RecordChange, Server, Table,
+    AnswerKind, Change, CommandId, Committed, ControlEvent, DataReceived, Durable, Held, Index, Received,
+    RecordChange, Server, Table,
 };
 use moteseal::session::{Content, Incoming, Outgoing, Session};
 use moteseal::wire::{AckBlock, Header, Hello, Unverified};
 
+pub use crate::indexed::Devices;
+
 pub type Address = u16;
-pub type Devices = FixedTable<Address, 80, 200, Recording>;
 pub type TestServer = Server<Devices, Noise>;
 pub type Pending = (Held<Vec<u8>, Address>, Change<RecordChange>);
 
