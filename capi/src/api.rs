@@ -117,6 +117,8 @@ pub unsafe extern "C" fn moteseal_send(
     sent: *mut Sent,
 ) -> Error {
     answer(|| {
+        buffers::beside(sent, payload, payload_len)?;
+        buffers::beside(sent, out, out_size)?;
         // SAFETY: see the head of this file.
         let sent = unsafe { Output::new(device, sent, Sent::default())? };
         // SAFETY: see the head of this file.
@@ -150,6 +152,7 @@ pub unsafe extern "C" fn moteseal_receive(
     received: *mut Received,
 ) -> Error {
     answer(|| {
+        buffers::beside(received, datagram, len)?;
         // SAFETY: see the head of this file.
         let output = unsafe { Output::new(device, received, Received::NOTHING)? };
         // SAFETY: see the head of this file.
@@ -189,6 +192,7 @@ pub unsafe extern "C" fn moteseal_poll(
     len: *mut usize,
 ) -> Error {
     answer(|| {
+        buffers::beside(len, out, out_size)?;
         // SAFETY: see the head of this file.
         let output = unsafe { Output::new(device, len, 0)? };
         // SAFETY: see the head of this file.
@@ -263,6 +267,7 @@ pub unsafe extern "C" fn moteseal_close(
     closed: *mut Closed,
 ) -> Error {
     answer(|| {
+        buffers::beside(closed, out, out_size)?;
         // SAFETY: see the head of this file.
         let output = unsafe { Output::new(device, closed, Closed::default())? };
         // SAFETY: see the head of this file.
@@ -314,6 +319,7 @@ pub unsafe extern "C" fn moteseal_boot_count(device: *mut Device, boot: *mut u32
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn moteseal_session(device: *const Device, open: *mut u8, epoch: *mut Epoch) -> Error {
     answer(|| {
+        buffers::beside(epoch, open, 1)?;
         // SAFETY: see the head of this file.
         let open = unsafe { Output::new(device, open, 0)? };
         // SAFETY: see the head of this file.
