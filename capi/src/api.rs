@@ -9,7 +9,7 @@
 use core::ffi::c_char;
 
 use moteseal::boot_counter::{BootCounter, Stored};
-use moteseal::delivery::{Settled as InnerSettled, Ticket, Timing};
+use moteseal::delivery::{Millis, Settled as InnerSettled, Ticket, Timing};
 use moteseal::device::{self, CommandAge, Confirm, Hardware};
 use moteseal::error::{ReceiveError, StorageError};
 use moteseal::number::{self, DeviceId};
@@ -132,7 +132,7 @@ pub unsafe extern "C" fn moteseal_send(
         // SAFETY: see the head of this file.
         let out = unsafe { buffers::out(device, out, out_size)? };
         let confirm = if confirm == 0 { Confirm::No } else { Confirm::Yes };
-        let taken = claim.send(now_ms, payload, confirm, out)?;
+        let taken = claim.send(moment(now_ms), payload, confirm, out)?;
         sent.put(Sent { datagram_len: len(taken.datagram), ticket: taken.ticket.map_or(0, Ticket::number) });
         Ok(())
     })
@@ -160,7 +160,7 @@ pub unsafe extern "C" fn moteseal_receive(
         // SAFETY: see the head of this file.
         let datagram = unsafe { buffers::in_place(device, datagram, len)? };
         let mut received = Received::NOTHING;
-        let taken = claim.receive(now_ms, datagram);
+        let taken = claim.receive(moment(now_ms), datagram);
         let error = match taken {
             Ok(taken) => {
                 received.fill_in(taken);
@@ -199,7 +199,7 @@ pub unsafe extern "C" fn moteseal_poll(
         let mut claim = unsafe { Claim::new(device)? };
         // SAFETY: see the head of this file.
         let out = unsafe { buffers::out(device, out, out_size)? };
-        output.put(self::len(claim.poll(now_ms, out)?));
+        output.put(self::len(claim.poll(moment(now_ms), out)?));
         Ok(())
     })
 }
@@ -227,7 +227,7 @@ pub unsafe extern "C" fn moteseal_deadline(device: *const Device, deadline_ms: *
 pub unsafe extern "C" fn moteseal_connect(device: *mut Device, now_ms: u64) -> Error {
     answer(|| {
         // SAFETY: see the head of this file.
-        unsafe { Claim::new(device)? }.connect(now_ms);
+        unsafe { Claim::new(device)? }.connect(moment(now_ms));
         Ok(())
     })
 }
@@ -248,7 +248,7 @@ pub unsafe extern "C" fn moteseal_withdraw(
         let output = unsafe { Output::new(device, outcome, Outcome::None)? };
         // SAFETY: see the head of this file.
         let mut claim = unsafe { Claim::new(device)? };
-        let withdrawn = Ticket::new(ticket).and_then(|ticket| claim.withdraw(now_ms, ticket));
+        let withdrawn = Ticket::new(ticket).and_then(|ticket| claim.withdraw(moment(now_ms), ticket));
         output.put(withdrawn.map_or(Outcome::None, Outcome::from));
         Ok(())
     })
@@ -274,7 +274,7 @@ pub unsafe extern "C" fn moteseal_close(
         let mut claim = unsafe { Claim::new(device)? };
         // SAFETY: see the head of this file.
         let out = unsafe { buffers::out(device, out, out_size)? };
-        let done = claim.close(now_ms, out)?;
+        let done = claim.close(moment(now_ms), out)?;
         let (settled_count, settled) = settled(&done.settled);
         output.put(Closed { datagram_len: len(done.datagram), settled_count, settled });
         Ok(())
@@ -337,6 +337,13 @@ pub unsafe extern "C" fn moteseal_session(device: *const Device, open: *mut u8, 
 #[unsafe(no_mangle)]
 pub extern "C" fn moteseal_error_text(error: u8) -> *const c_char {
     error::text(error).as_ptr()
+}
+
+/// A time that leaves room behind it. What C calls a time may be the -1 of a clock that failed: at the end of time a
+/// repeat is due again as soon as it was sent, and who polls until there is nothing would send it without end.
+const fn moment(now_ms: u64) -> Millis {
+    const LATEST: Millis = u64::MAX / 2;
+    if now_ms < LATEST { now_ms } else { LATEST }
 }
 
 /// The length of a datagram, 0 if there is none.
