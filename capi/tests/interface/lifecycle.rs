@@ -2,6 +2,7 @@
 
 use moteseal_capi::error::Error;
 use moteseal_capi::sizes::{FLASH_LEN, FLASH_PAGE};
+use moteseal_capi::types::Device;
 use moteseal_sim::nor::{Fault, Tear};
 
 use crate::board::{Mote, Rng, blank, booted};
@@ -41,7 +42,7 @@ fn a_wiped_device_is_blank_and_may_boot_again() {
     mote.send(0, b"secret", true).unwrap();
     mote.wipe().unwrap();
     // SAFETY: it was zeroed when it was made, and is bytes.
-    let bytes = unsafe { std::slice::from_raw_parts(mote.device().cast::<u8>(), size_of_val(&*mote.memory)) };
+    let bytes = unsafe { std::slice::from_raw_parts(mote.device().cast::<u8>(), size_of::<Device>()) };
     assert!(bytes.iter().all(|byte| *byte == 0));
     assert_eq!(mote.wipe(), Ok(()), "once more does nothing");
     assert_eq!(mote.poll(0), Err(Error::NotBooted));
