@@ -139,6 +139,7 @@ pub unsafe extern "C" fn moteseal_send(
 }
 
 /// Takes a datagram of `len` bytes that came from the network, at the time of its arrival. It is decrypted in place.
+/// One that was cut off does not verify: for the length of your buffer see `MOTESEAL_INPUT_MIN`.
 /// Call `moteseal_poll` afterwards until it has nothing: an answer may be due.
 ///
 /// Errors: any. Look at `received` all the same: an outcome may be told along with an error. What your hardware failed

@@ -1,7 +1,7 @@
 //! Booting, checking, wiping: what flash and generator may do to a device before it says a word.
 
 use moteseal_capi::error::Error;
-use moteseal_capi::sizes::{FLASH_LEN, FLASH_PAGE};
+use moteseal_capi::sizes::{FLASH_LEN, FLASH_PAGE, FLASH_WORD};
 use moteseal_capi::types::Device;
 use moteseal_sim::nor::{Fault, Tear};
 
@@ -106,7 +106,7 @@ fn a_power_cut_in_the_one_write_leaves_a_device_that_boots() {
 fn the_counter_wraps_around_its_pages_by_an_erase() {
     let mut mote = booted(flash());
     // Entry 0 of the factory, and as many boots as there are slots left and one more.
-    let slots = u32::try_from(PAGE / 8).unwrap();
+    let slots = FLASH_PAGE / FLASH_WORD;
     for boot in 2..=slots {
         mote.reboot().unwrap();
         assert_eq!(mote.boot_count(), Ok(boot));

@@ -230,7 +230,7 @@ fn a_result_within_a_buffer_is_refused() {
     let mut mote = booted(flash());
     mote.connect(0).unwrap();
     let (device, size) = (mote.device(), DATAGRAM_MAX);
-    let mut memory = [0x7777_7777_7777_7777_u64; DATAGRAM_MAX / 8];
+    let mut memory = [0x7777_7777_7777_7777_u64; DATAGRAM_MAX.div_ceil(8)];
     let memory = memory.as_mut_ptr();
     let (out, inside) = (memory.cast::<u8>(), memory.wrapping_add(2));
     let mut apart = [1_u8; DATAGRAM_MAX];
@@ -238,7 +238,7 @@ fn a_result_within_a_buffer_is_refused() {
     let answers = unsafe {
         [
             moteseal_send(device, 0, b"x".as_ptr(), 1, 1, out, size, inside.cast()),
-            moteseal_send(device, 0, out, 40, 1, apart.as_mut_ptr(), size, inside.cast()),
+            moteseal_send(device, 0, out, 32, 1, apart.as_mut_ptr(), size, inside.cast()),
             moteseal_receive(device, 0, out, size, inside.cast()),
             moteseal_poll(device, 0, out, size, inside.cast()),
             moteseal_close(device, 0, out, size, inside.cast()),
@@ -250,9 +250,9 @@ fn a_result_within_a_buffer_is_refused() {
     let bytes = unsafe { std::slice::from_raw_parts(out, size) };
     assert!(bytes.iter().all(|byte| *byte == 0x77), "nothing was written");
     // What was due is due, and a result right behind the buffer is fine.
-    let mut both = [0_u64; DATAGRAM_MAX / 8 + 2];
+    let mut both = [0_u64; DATAGRAM_MAX.div_ceil(8) + 2];
     let out = both.as_mut_ptr().cast::<u8>();
-    let place = out.wrapping_add(size).cast::<Sent>();
+    let place = out.wrapping_add(size.next_multiple_of(8)).cast::<Sent>();
     // SAFETY: there is room for 16 bytes behind the buffer.
     let error = unsafe { moteseal_send(device, 0, b"x".as_ptr(), 1, 1, out, size, place) };
     // SAFETY: it was written, whatever happened.

@@ -125,7 +125,7 @@ impl World {
 
     fn send(&mut self) {
         self.payloads += 1;
-        let len = if self.dice.roll(20) == 0 { PAYLOAD_MAX + 1 } else { 8 + self.dice.roll(PAYLOAD_MAX - 8) };
+        let len = if self.dice.roll(20) == 0 { PAYLOAD_MAX + 1 } else { 1 + self.dice.roll(PAYLOAD_MAX) };
         let payload = format!("{:0len$}", self.payloads, len = usize::try_from(len).unwrap());
         let confirm = self.dice.roll(2) == 0;
         let sent = self.mote.send(self.now, payload.as_bytes(), confirm);
