@@ -251,8 +251,8 @@ fn a_result_within_a_buffer_is_refused() {
     assert!(bytes.iter().all(|byte| *byte == 0x77), "nothing was written");
     // What was due is due, and a result right behind the buffer is fine.
     let mut both = [0_u64; DATAGRAM_MAX.div_ceil(8) + 2];
-    let out = both.as_mut_ptr().cast::<u8>();
-    let place = out.wrapping_add(size.next_multiple_of(8)).cast::<Sent>();
+    let (both, behind) = (both.as_mut_ptr(), DATAGRAM_MAX.div_ceil(8));
+    let (out, place) = (both.cast::<u8>(), both.wrapping_add(behind).cast::<Sent>());
     // SAFETY: there is room for 16 bytes behind the buffer.
     let error = unsafe { moteseal_send(device, 0, b"x".as_ptr(), 1, 1, out, size, place) };
     // SAFETY: it was written, whatever happened.

@@ -16,7 +16,7 @@ use crate::site::{Site, provision};
 const STEPS: u32 = 400;
 const PAYLOAD_MAX: u64 = DATAGRAM_MAX as u64 - 37;
 
-/// Dice (SplitMix64).
+/// Dice (`SplitMix64`).
 struct Dice(u64);
 
 impl Dice {
