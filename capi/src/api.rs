@@ -74,11 +74,11 @@ pub unsafe extern "C" fn moteseal_check(config: *const Config, device_id: *mut u
         // SAFETY: see the head of this file.
         let config = unsafe { buffers::shared(config)? };
         // SAFETY: see the head of this file.
-        let hardware = unsafe { Callbacks::new(config)? };
+        let mut hardware = unsafe { Callbacks::new(config)? };
         if device_id.is_null() {
             return Err(Error::NullPointer);
         }
-        let id = hardware.image()?.identity.device_id;
+        let id = hardware.check()?;
         // SAFETY: not NULL; see the head of this file.
         unsafe { device_id.cast::<[u8; DeviceId::LEN]>().write(*id.as_bytes()) };
         Ok(())

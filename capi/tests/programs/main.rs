@@ -133,6 +133,15 @@ fn the_sketch_in_the_header_compiles() {
     }
 }
 
+/// Sanitizers arrange stacks in their own way.
+#[test]
+fn no_whole_key_is_left_on_the_stack() {
+    if !sanitized() {
+        let (flash, _) = flash_file("stack.flash");
+        run(Command::new(build("tests/programs/stack.c")).arg(&flash));
+    }
+}
+
 /// A program may have another library in Rust, with a standard library of its own.
 #[test]
 fn another_library_in_rust_may_be_linked_beside() {
