@@ -71,6 +71,7 @@ fn behaviour(config: &Config) -> device::Config {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn moteseal_check(config: *const Config, device_id: *mut u8) -> Error {
     answer(|| {
+        buffers::beside(config, device_id, DeviceId::LEN)?;
         // SAFETY: see the head of this file.
         let config = unsafe { buffers::shared(config)? };
         // SAFETY: see the head of this file.

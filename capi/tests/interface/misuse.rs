@@ -246,6 +246,10 @@ fn a_result_within_a_buffer_is_refused() {
         ]
     };
     assert_eq!(answers, [Error::Overlap; 6]);
+    let mut config = mote.hardware.config();
+    let config = &raw mut config;
+    // SAFETY: a config, and a place within it.
+    assert_eq!(unsafe { moteseal_check(config, config.cast()) }, Error::Overlap);
     // SAFETY: it was all written above.
     let bytes = unsafe { std::slice::from_raw_parts(out, size) };
     assert!(bytes.iter().all(|byte| *byte == 0x77), "nothing was written");
