@@ -9,7 +9,7 @@
 use core::ffi::c_char;
 
 use moteseal::boot_counter::{BootCounter, Stored};
-use moteseal::delivery::{Settled as InnerSettled, Ticket, Timing};
+use moteseal::delivery::{Millis, Settled as InnerSettled, Ticket, Timing};
 use moteseal::device::{self, CommandAge, Confirm, Hardware};
 use moteseal::error::{ReceiveError, StorageError};
 use moteseal::number::{self, DeviceId};
@@ -71,14 +71,15 @@ fn behaviour(config: &Config) -> device::Config {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn moteseal_check(config: *const Config, device_id: *mut u8) -> Error {
     answer(|| {
+        buffers::beside(config, device_id, DeviceId::LEN)?;
         // SAFETY: see the head of this file.
         let config = unsafe { buffers::shared(config)? };
         // SAFETY: see the head of this file.
-        let hardware = unsafe { Callbacks::new(config)? };
+        let mut hardware = unsafe { Callbacks::new(config)? };
         if device_id.is_null() {
             return Err(Error::NullPointer);
         }
-        let id = hardware.image()?.identity.device_id;
+        let id = hardware.check()?;
         // SAFETY: not NULL; see the head of this file.
         unsafe { device_id.cast::<[u8; DeviceId::LEN]>().write(*id.as_bytes()) };
         Ok(())
@@ -117,6 +118,8 @@ pub unsafe extern "C" fn moteseal_send(
     sent: *mut Sent,
 ) -> Error {
     answer(|| {
+        buffers::beside(sent, payload, payload_len)?;
+        buffers::beside(sent, out, out_size)?;
         // SAFETY: see the head of this file.
         let sent = unsafe { Output::new(device, sent, Sent::default())? };
         // SAFETY: see the head of this file.
@@ -130,13 +133,14 @@ pub unsafe extern "C" fn moteseal_send(
         // SAFETY: see the head of this file.
         let out = unsafe { buffers::out(device, out, out_size)? };
         let confirm = if confirm == 0 { Confirm::No } else { Confirm::Yes };
-        let taken = claim.send(now_ms, payload, confirm, out)?;
+        let taken = claim.send(moment(now_ms), payload, confirm, out)?;
         sent.put(Sent { datagram_len: len(taken.datagram), ticket: taken.ticket.map_or(0, Ticket::number) });
         Ok(())
     })
 }
 
 /// Takes a datagram of `len` bytes that came from the network, at the time of its arrival. It is decrypted in place.
+/// One that was cut off does not verify: for the length of your buffer see `MOTESEAL_INPUT_MIN`.
 /// Call `moteseal_poll` afterwards until it has nothing: an answer may be due.
 ///
 /// Errors: any. Look at `received` all the same: an outcome may be told along with an error. What your hardware failed
@@ -150,6 +154,7 @@ pub unsafe extern "C" fn moteseal_receive(
     received: *mut Received,
 ) -> Error {
     answer(|| {
+        buffers::beside(received, datagram, len)?;
         // SAFETY: see the head of this file.
         let output = unsafe { Output::new(device, received, Received::NOTHING)? };
         // SAFETY: see the head of this file.
@@ -157,7 +162,7 @@ pub unsafe extern "C" fn moteseal_receive(
         // SAFETY: see the head of this file.
         let datagram = unsafe { buffers::in_place(device, datagram, len)? };
         let mut received = Received::NOTHING;
-        let taken = claim.receive(now_ms, datagram);
+        let taken = claim.receive(moment(now_ms), datagram);
         let error = match taken {
             Ok(taken) => {
                 received.fill_in(taken);
@@ -189,13 +194,14 @@ pub unsafe extern "C" fn moteseal_poll(
     len: *mut usize,
 ) -> Error {
     answer(|| {
+        buffers::beside(len, out, out_size)?;
         // SAFETY: see the head of this file.
         let output = unsafe { Output::new(device, len, 0)? };
         // SAFETY: see the head of this file.
         let mut claim = unsafe { Claim::new(device)? };
         // SAFETY: see the head of this file.
         let out = unsafe { buffers::out(device, out, out_size)? };
-        output.put(self::len(claim.poll(now_ms, out)?));
+        output.put(self::len(claim.poll(moment(now_ms), out)?));
         Ok(())
     })
 }
@@ -223,7 +229,7 @@ pub unsafe extern "C" fn moteseal_deadline(device: *const Device, deadline_ms: *
 pub unsafe extern "C" fn moteseal_connect(device: *mut Device, now_ms: u64) -> Error {
     answer(|| {
         // SAFETY: see the head of this file.
-        unsafe { Claim::new(device)? }.connect(now_ms);
+        unsafe { Claim::new(device)? }.connect(moment(now_ms));
         Ok(())
     })
 }
@@ -244,7 +250,7 @@ pub unsafe extern "C" fn moteseal_withdraw(
         let output = unsafe { Output::new(device, outcome, Outcome::None)? };
         // SAFETY: see the head of this file.
         let mut claim = unsafe { Claim::new(device)? };
-        let withdrawn = Ticket::new(ticket).and_then(|ticket| claim.withdraw(now_ms, ticket));
+        let withdrawn = Ticket::new(ticket).and_then(|ticket| claim.withdraw(moment(now_ms), ticket));
         output.put(withdrawn.map_or(Outcome::None, Outcome::from));
         Ok(())
     })
@@ -263,13 +269,14 @@ pub unsafe extern "C" fn moteseal_close(
     closed: *mut Closed,
 ) -> Error {
     answer(|| {
+        buffers::beside(closed, out, out_size)?;
         // SAFETY: see the head of this file.
         let output = unsafe { Output::new(device, closed, Closed::default())? };
         // SAFETY: see the head of this file.
         let mut claim = unsafe { Claim::new(device)? };
         // SAFETY: see the head of this file.
         let out = unsafe { buffers::out(device, out, out_size)? };
-        let done = claim.close(now_ms, out)?;
+        let done = claim.close(moment(now_ms), out)?;
         let (settled_count, settled) = settled(&done.settled);
         output.put(Closed { datagram_len: len(done.datagram), settled_count, settled });
         Ok(())
@@ -314,6 +321,7 @@ pub unsafe extern "C" fn moteseal_boot_count(device: *mut Device, boot: *mut u32
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn moteseal_session(device: *const Device, open: *mut u8, epoch: *mut Epoch) -> Error {
     answer(|| {
+        buffers::beside(epoch, open, 1)?;
         // SAFETY: see the head of this file.
         let open = unsafe { Output::new(device, open, 0)? };
         // SAFETY: see the head of this file.
@@ -331,6 +339,13 @@ pub unsafe extern "C" fn moteseal_session(device: *const Device, open: *mut u8, 
 #[unsafe(no_mangle)]
 pub extern "C" fn moteseal_error_text(error: u8) -> *const c_char {
     error::text(error).as_ptr()
+}
+
+/// A time that leaves room behind it. What C calls a time may be the -1 of a clock that failed: at the end of time a
+/// repeat is due again as soon as it was sent, and who polls until there is nothing would send it without end.
+const fn moment(now_ms: u64) -> Millis {
+    const LATEST: Millis = u64::MAX / 2;
+    if now_ms < LATEST { now_ms } else { LATEST }
 }
 
 /// The length of a datagram, 0 if there is none.

@@ -19,6 +19,11 @@ fn end(start: usize, len: usize) -> Option<usize> {
     start.checked_add(len).filter(|_| isize::try_from(len).is_ok())
 }
 
+/// Fails if a result would be written into a buffer of the same call.
+pub(crate) fn beside<T>(output: *const T, bytes: *const u8, len: usize) -> Result<(), Error> {
+    apart(output, size_of::<T>(), bytes, len)
+}
+
 /// A struct that is only read.
 ///
 /// # Safety

@@ -8,9 +8,9 @@ use moteseal::boot_counter::{BootCounter, NorBootCounter, Stored};
 use moteseal::device::Hardware;
 use moteseal::entropy::{Entropy, FromFn};
 use moteseal::error::{EntropyError, IdentityError, RegionError, StorageError};
-use moteseal::identity::{FactoryImage, Identity, KeySlot, PART_LEN};
+use moteseal::identity::{Identity, KeySlot};
 use moteseal::key_slots::{KeySlots, NorKeySlots, Slot};
-use zeroize::Zeroizing;
+use moteseal::number::DeviceId;
 
 use crate::error::Error;
 use crate::sizes::{DATAGRAM_MAX, FLASH_LEN, FLASH_PAGE, FLASH_WORD};
@@ -49,13 +49,18 @@ impl Callbacks {
         })
     }
 
-    /// The factory image, read as a whole.
-    pub(crate) fn image(&self) -> Result<FactoryImage, Error> {
-        let mut bytes = Zeroizing::new([0; FactoryImage::LEN]);
-        for (part, page) in bytes.chunks_mut(PART_LEN).zip(0..) {
-            Flash(self).read(page * FLASH_PAGE, part).map_err(|_| Error::FlashRead)?;
+    /// The name of the device, if there is all that it needs to boot. Keys are read one at a time, as by boot, and not kept:
+    /// a whole image handed about would leave copies of them behind.
+    pub(crate) fn check(&mut self) -> Result<DeviceId, Error> {
+        let mut keys = self.keys();
+        let device_id = keys.identity()?.device_id;
+        let a = keys.read(Slot::A)?.map(|key| key.generation.number());
+        let b = keys.read(Slot::B)?.map(|key| key.generation.number());
+        match (a, b) {
+            (None, None) => Err(Error::ImageNoKey),
+            (Some(a), Some(b)) if a.abs_diff(b) != 1 => Err(Error::ImageKeys),
+            _ => Ok(device_id),
         }
-        Ok(FactoryImage::parse(bytes.as_slice())?)
     }
 }
 

@@ -16,8 +16,9 @@
 
 #![no_std]
 
-// Hosts have a panic handler in `std`; without a panic nothing of it is linked.
-#[cfg(not(target_os = "none"))]
+// Where panics unwind, as in tests, `std` handles them. A library that aborts has nothing of `std`: a program may have
+// another library in Rust, and two of `std` clash.
+#[cfg(not(any(target_os = "none", panic = "abort")))]
 extern crate std;
 
 pub mod api;
@@ -29,7 +30,7 @@ pub mod sizes;
 pub mod types;
 
 /// Never reached, and linked only if it could be.
-#[cfg(target_os = "none")]
+#[cfg(any(target_os = "none", panic = "abort"))]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}

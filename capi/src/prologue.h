@@ -8,22 +8,27 @@
 // It must be zero before its first boot, and must stay where it is from `moteseal_boot` to `moteseal_wipe`: it holds
 // the counters of nonces, and two copies would send different payloads under the same nonce, which gives both away.
 // A copy at another address is refused (`MOTESEAL_COPIED`). What no library can see: memory that is put back to an earlier
-// state at the same address (a restored snapshot, hibernation to disk). Boot anew after that.
+// state, or exists twice, at the same address (a restored snapshot, hibernation to disk, the child of a `fork`). Wipe
+// and boot anew there, before anything is sent.
 //
 // THE FLASH is a partition of five erase pages, yours to read and write through three callbacks:
 //     page 0, 1, 2   the factory image as `moteseal provision` makes it: identity, key slot A, key slot B
 //     page 3, 4      the boot counter
-// Devices write it once a boot, and when a key is rotated.
+// Devices write it once a boot, and when a key is rotated. Each device has its own.
 //
-// TIME is a number of milliseconds that never runs backwards and goes on while the device sleeps, from any start.
+// TIME is a number of milliseconds that never runs backwards and goes on while the device sleeps, from any start. If
+// your clock can fail, do not hand its error on as a time; hand on the time before.
 //
 // ONE AT A TIME. Calls with the same device must come one after the other, and none from an interrupt that may strike
 // within another; different devices are independent. A callback that calls back with its own device is refused.
+// A call that never returned (a `longjmp` out of a callback, a reset that keeps memory) leaves a device that is in use
+// for good: zero the whole `moteseal_device`, and boot.
 //
 // WHAT IS CHECKED, at every call: NULL, alignment, lengths, overlaps, a device that was not booted, was wiped, copied
-// or is in use. The answer is an error, and nothing happened. WHAT C CANNOT CHECK: a pointer to memory that is not
-// yours or shorter than you say, a device on a stack that has returned, a function pointer that is none, two threads at
-// the same instant, callbacks that lie.
+// or is in use. The answer is an error, and nothing happened. Results then say that there is nothing, unless it is the
+// pointer to the result that is wrong. WHAT C CANNOT CHECK: a pointer to memory that is not yours or shorter than you
+// say, a device on a stack that has returned, a function pointer that is none, two threads at the same instant,
+// callbacks that lie.
 //
 // A whole device:
 //
@@ -45,7 +50,8 @@
 //     static moteseal_device device; // static memory is zero
 //
 //     void run(void) {
-//         static uint8_t out[MOTESEAL_DATAGRAM_MAX], in[MOTESEAL_DATAGRAM_MAX];
+//         static uint8_t out[MOTESEAL_DATAGRAM_MAX];
+//         static uint8_t in[MOTESEAL_INPUT_MIN + 100]; // commands of up to 134 bytes
 //         moteseal_config config = MOTESEAL_CONFIG_INIT;
 //         config.flash_read = flash_read;
 //         config.flash_write = flash_write;

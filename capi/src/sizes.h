@@ -16,6 +16,9 @@
 
 // The longest payload in bytes.
 #define MOTESEAL_PAYLOAD_MAX (MOTESEAL_DATAGRAM_MAX - 37)
+// The shortest buffer for input in bytes, whatever the other sizes are: with a shorter one no key is ever rotated.
+// For commands it is the longest one that your server sends and 26: what is cut off to fit does not verify.
+#define MOTESEAL_INPUT_MIN 60
 // The length of the partition in bytes.
 #define MOTESEAL_FLASH_LEN (5 * MOTESEAL_FLASH_PAGE)
 // The length of a device id in bytes.

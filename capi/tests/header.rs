@@ -4,6 +4,12 @@
 use std::fs;
 use std::path::Path;
 
+use moteseal::control::CONTROL_MAX_LEN;
+use moteseal::delivery::Timing;
+use moteseal::device::{CommandAge, Config};
+use moteseal::number::DeviceId;
+use moteseal::wire::{DATA_MAX_OVERHEAD, FLOOR_LEN, HELLO_OVERHEAD, RESET_MAX_LEN, WELCOME_MAX_LEN};
+
 /// Enums are bytes and constants, for C and C++ alike: their own size would be the compiler's choice, and another one
 /// with `-fshort-enums`.
 fn simplify(header: &str) -> String {
@@ -46,6 +52,30 @@ fn generate() -> String {
     let mut header = Vec::new();
     builder.generate().unwrap().write(&mut header);
     simplify(&String::from_utf8(header).unwrap())
+}
+
+/// What stands behind `#define NAME`, up to the end of the line.
+fn define<'a>(header: &'a str, name: &str) -> &'a str {
+    let (_, behind) = header.split_once(&format!("#define {name} ")).unwrap_or_else(|| panic!("{name}"));
+    behind.lines().next().unwrap_or_default()
+}
+
+/// The numbers that the header repeats from the protocol.
+#[test]
+fn the_numbers_of_the_header_are_those_of_the_crate() {
+    let header = include_str!("../include/moteseal.h");
+    let input_min = CONTROL_MAX_LEN + DATA_MAX_OVERHEAD;
+    assert_eq!(define(header, "MOTESEAL_INPUT_MIN"), input_min.to_string());
+    assert!(input_min >= WELCOME_MAX_LEN.max(FLOOR_LEN).max(RESET_MAX_LEN));
+    assert_eq!(define(header, "MOTESEAL_PAYLOAD_MAX"), format!("(MOTESEAL_DATAGRAM_MAX - {HELLO_OVERHEAD})"));
+    assert_eq!(define(header, "MOTESEAL_DEVICE_ID_LEN"), DeviceId::LEN.to_string());
+    let Config { timing, command_age } = Config::default();
+    let CommandAge::Report { bound_ms } = command_age else { panic!("the default is to report") };
+    let Timing { answer_timeout_ms, repeats, hello_cap_ms, confirm_after_ms, confirm_every } = timing;
+    let times = format!(
+        "{answer_timeout_ms}, {hello_cap_ms}, {confirm_after_ms}, {bound_ms}, {confirm_every}, {repeats}, 0 "
+    );
+    assert!(header.contains(&times), "MOTESEAL_CONFIG_INIT should have {times}");
 }
 
 #[test]

@@ -4,7 +4,8 @@
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
-use std::ptr;
+use std::ptr::{self, NonNull};
+use std::rc::Rc;
 
 use embedded_storage::nor_flash::{NorFlash, ReadNorFlash};
 use moteseal_capi::api::*;
@@ -33,10 +34,26 @@ pub struct Hardware {
     pub answers: RefCell<Vec<Error>>,
 }
 
+/// The memory of a device, which is C's: only ever a pointer, so that calls within calls use the same one.
+pub struct Memory(NonNull<Device>);
+
+impl Memory {
+    fn blank() -> Self {
+        Self(NonNull::from(Box::leak(Box::new(MaybeUninit::<Device>::zeroed()))).cast())
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: it was leaked above.
+        drop(unsafe { Box::from_raw(self.0.as_ptr().cast::<MaybeUninit<Device>>()) });
+    }
+}
+
 /// A device: memory at a fixed address, and its hardware, which survives a reboot.
 pub struct Mote {
-    pub memory: Box<MaybeUninit<Device>>,
-    pub hardware: Box<Hardware>,
+    memory: Memory,
+    pub hardware: Rc<Hardware>,
 }
 
 pub type Answer<T> = Result<T, Error>;
@@ -46,9 +63,9 @@ fn answer<T>(error: Error, value: T) -> Answer<T> {
 }
 
 impl Hardware {
-    pub fn new(flash: Vec<u8>) -> Box<Self> {
+    pub fn new(flash: Vec<u8>) -> Rc<Self> {
         assert_eq!(flash.len(), FLASH_LEN as usize);
-        Box::new(Self {
+        Rc::new(Self {
             flash: RefCell::new(Flash::from_bytes(flash)),
             rng: Cell::new(Rng::Works),
             meanwhile: Cell::new(None),
@@ -152,7 +169,7 @@ unsafe extern "C" fn random(context: *mut c_void, bytes: *mut u8, len: usize) ->
 
 /// A blank device on its hardware.
 pub fn blank(flash: Vec<u8>) -> Mote {
-    Mote { memory: Box::new(MaybeUninit::zeroed()), hardware: Hardware::new(flash) }
+    Mote { memory: Memory::blank(), hardware: Hardware::new(flash) }
 }
 
 /// A booted one.
@@ -163,8 +180,8 @@ pub fn booted(flash: Vec<u8>) -> Mote {
 }
 
 impl Mote {
-    pub fn device(&mut self) -> *mut Device {
-        self.memory.as_mut_ptr()
+    pub const fn device(&mut self) -> *mut Device {
+        self.memory.0.as_ptr()
     }
 
     pub fn boot(&mut self) -> Answer<()> {
@@ -179,7 +196,8 @@ impl Mote {
 
     /// Power goes, and comes back.
     pub fn reboot(&mut self) -> Answer<()> {
-        *self.memory = MaybeUninit::zeroed();
+        // SAFETY: it is there, and no call is using it.
+        unsafe { self.device().write_bytes(0, 1) };
         self.hardware.flash.borrow_mut().power_on();
         self.boot()
     }

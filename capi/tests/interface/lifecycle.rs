@@ -1,7 +1,8 @@
 //! Booting, checking, wiping: what flash and generator may do to a device before it says a word.
 
 use moteseal_capi::error::Error;
-use moteseal_capi::sizes::{FLASH_LEN, FLASH_PAGE};
+use moteseal_capi::sizes::{FLASH_LEN, FLASH_PAGE, FLASH_WORD};
+use moteseal_capi::types::Device;
 use moteseal_sim::nor::{Fault, Tear};
 
 use crate::board::{Mote, Rng, blank, booted};
@@ -41,7 +42,7 @@ fn a_wiped_device_is_blank_and_may_boot_again() {
     mote.send(0, b"secret", true).unwrap();
     mote.wipe().unwrap();
     // SAFETY: it was zeroed when it was made, and is bytes.
-    let bytes = unsafe { std::slice::from_raw_parts(mote.device().cast::<u8>(), size_of_val(&*mote.memory)) };
+    let bytes = unsafe { std::slice::from_raw_parts(mote.device().cast::<u8>(), size_of::<Device>()) };
     assert!(bytes.iter().all(|byte| *byte == 0));
     assert_eq!(mote.wipe(), Ok(()), "once more does nothing");
     assert_eq!(mote.poll(0), Err(Error::NotBooted));
@@ -105,7 +106,7 @@ fn a_power_cut_in_the_one_write_leaves_a_device_that_boots() {
 fn the_counter_wraps_around_its_pages_by_an_erase() {
     let mut mote = booted(flash());
     // Entry 0 of the factory, and as many boots as there are slots left and one more.
-    let slots = u32::try_from(PAGE / 8).unwrap();
+    let slots = FLASH_PAGE / FLASH_WORD;
     for boot in 2..=slots {
         mote.reboot().unwrap();
         assert_eq!(mote.boot_count(), Ok(boot));

@@ -3,6 +3,7 @@
 mod board;
 mod lifecycle;
 mod misuse;
+mod sequences;
 mod session;
 mod site;
 mod texts;

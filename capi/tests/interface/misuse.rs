@@ -155,7 +155,7 @@ fn what_is_not_aligned_is_refused() {
             moteseal_deadline(device, place),
             moteseal_close(device, 0, out, DATAGRAM_MAX, place.cast()),
             moteseal_boot_count(device, place.cast()),
-            moteseal_session(device, place.cast(), place.cast()),
+            moteseal_session(device, out, place.cast()),
         ]
     };
     assert_eq!(answers, [Error::Misaligned; 9]);
@@ -222,6 +222,45 @@ fn what_overlaps_is_refused() {
     // SAFETY: a payload of 8 bytes, and the buffer behind it.
     let error = unsafe { moteseal_send(device, 0, bytes, 8, 1, bytes.add(8), size, &raw mut sent) };
     assert_eq!((error, sent.datagram_len), (Error::Ok, 37 + 8));
+}
+
+/// A result within a buffer of the same call would change the datagram behind its tag, or the payload before it.
+#[test]
+fn a_result_within_a_buffer_is_refused() {
+    let mut mote = booted(flash());
+    mote.connect(0).unwrap();
+    let (device, size) = (mote.device(), DATAGRAM_MAX);
+    let mut memory = [0x7777_7777_7777_7777_u64; DATAGRAM_MAX.div_ceil(8)];
+    let memory = memory.as_mut_ptr();
+    let (out, inside) = (memory.cast::<u8>(), memory.wrapping_add(2));
+    let mut apart = [1_u8; DATAGRAM_MAX];
+    // SAFETY: what does not overlap is as long as said.
+    let answers = unsafe {
+        [
+            moteseal_send(device, 0, b"x".as_ptr(), 1, 1, out, size, inside.cast()),
+            moteseal_send(device, 0, out, 32, 1, apart.as_mut_ptr(), size, inside.cast()),
+            moteseal_receive(device, 0, out, size, inside.cast()),
+            moteseal_poll(device, 0, out, size, inside.cast()),
+            moteseal_close(device, 0, out, size, inside.cast()),
+            moteseal_session(device, out, memory.cast()),
+        ]
+    };
+    assert_eq!(answers, [Error::Overlap; 6]);
+    let mut config = mote.hardware.config();
+    let config = &raw mut config;
+    // SAFETY: a config, and a place within it.
+    assert_eq!(unsafe { moteseal_check(config, config.cast()) }, Error::Overlap);
+    // SAFETY: it was all written above.
+    let bytes = unsafe { std::slice::from_raw_parts(out, size) };
+    assert!(bytes.iter().all(|byte| *byte == 0x77), "nothing was written");
+    // What was due is due, and a result right behind the buffer is fine.
+    let mut both = [0_u64; DATAGRAM_MAX.div_ceil(8) + 2];
+    let (both, behind) = (both.as_mut_ptr(), DATAGRAM_MAX.div_ceil(8));
+    let (out, place) = (both.cast::<u8>(), both.wrapping_add(behind).cast::<Sent>());
+    // SAFETY: there is room for 16 bytes behind the buffer.
+    let error = unsafe { moteseal_send(device, 0, b"x".as_ptr(), 1, 1, out, size, place) };
+    // SAFETY: it was written, whatever happened.
+    assert_eq!((error, unsafe { place.read() }.datagram_len), (Error::Ok, 38));
 }
 
 #[test]

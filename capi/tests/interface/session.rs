@@ -110,6 +110,18 @@ fn data_is_confirmed_repeated_and_settled_once() {
 }
 
 #[test]
+fn a_clock_that_fails_does_not_send_without_end() {
+    // What a C program may hand on: -1 as the time.
+    let mut world = world();
+    world.mote.connect(u64::MAX).unwrap();
+    assert_eq!(world.mote.poll(u64::MAX).unwrap().len(), 37);
+    assert_eq!(world.mote.poll(u64::MAX), Ok(vec![]));
+    let mut world = World::connected();
+    world.mote.send(u64::MAX, b"21.6 C", true).unwrap();
+    assert_eq!(world.mote.poll(u64::MAX), Ok(vec![]));
+}
+
+#[test]
 fn data_without_confirmation_has_no_ticket() {
     let mut world = World::connected();
     let (ticket, data) = world.mote.send(world.now, b"21.6 C", false).unwrap();
@@ -289,7 +301,7 @@ fn an_erased_counter_is_moved_past_what_the_server_has_seen() {
 #[test]
 fn a_rotation_takes_a_key_and_erases_the_old_one() {
     let mut world = World::connected();
-    world.site.begin_rotation();
+    world.site.begin_rotation().unwrap();
     let rotate = world.site.poll(world.now).remove(0);
     let (error, received, _) = world.mote.receive(world.now, &rotate);
     assert_eq!((error, received.event, received.generation), (Error::Ok, Event::KeyTaken, 2));
@@ -299,7 +311,7 @@ fn a_rotation_takes_a_key_and_erases_the_old_one() {
     let (error, received, _) = world.mote.receive(world.now, &welcome);
     assert_eq!((error, received.event, received.old_key), (Error::Ok, Event::SessionOpened, OldKey::Erased));
     world.carry(vec![]);
-    world.site.finish_rotation();
+    world.site.finish_rotation().unwrap();
     world.mote.reboot().unwrap();
     assert_eq!(world.send("21.7 C").1.settled, [acknowledged(1)]);
     assert_eq!(world.mote.check(), Ok(*ID.as_bytes()));
@@ -310,7 +322,7 @@ fn a_key_that_cannot_be_written_is_not_acknowledged() {
     use moteseal_sim::nor::Fault;
     let mut world = World::connected();
     let page = FLASH_PAGE as usize;
-    world.site.begin_rotation();
+    world.site.begin_rotation().unwrap();
     let rotate = world.site.poll(world.now).remove(0);
     world.mote.hardware.flash.borrow_mut().set_fault(2 * page..3 * page, Fault::WriteFails);
     assert_eq!(world.mote.receive(world.now, &rotate).0, Error::FlashWrite);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use moteseal::boot_counter::entry;
 use moteseal::delivery::Timing;
 use moteseal::entropy::Entropy;
-use moteseal::error::EntropyError;
+use moteseal::error::{AdminError, CommandError, EntropyError, Reject};
 use moteseal::identity::{FactoryImage, Identity};
 use moteseal::keys::{DeviceKey, RotationKey};
 use moteseal::number::{DeviceId, Generation};
@@ -75,20 +75,27 @@ impl Site {
     }
 
     /// The next device key goes to the device.
-    pub fn begin_rotation(&mut self) {
-        let change = self.server.begin_rotation(ID, &rotation_key()).unwrap();
+    pub fn begin_rotation(&mut self) -> Result<(), AdminError> {
+        let change = self.server.begin_rotation(ID, &rotation_key())?;
         self.administrate(change);
+        Ok(())
     }
 
-    pub fn finish_rotation(&mut self) {
-        let change = self.server.finish_rotation(DEVICE).unwrap();
+    pub fn finish_rotation(&mut self) -> Result<(), AdminError> {
+        let change = self.server.finish_rotation(DEVICE)?;
         self.administrate(change);
+        Ok(())
     }
 
-    /// A datagram comes; what goes back.
+    /// A datagram comes that nobody has touched; what goes back.
     pub fn receive(&mut self, now: u64, datagram: &[u8]) -> Vec<Vec<u8>> {
+        self.take(now, datagram).unwrap_or_else(|reason| panic!("{reason}"))
+    }
+
+    /// A datagram comes; what goes back, or why it was dropped.
+    pub fn take(&mut self, now: u64, datagram: &[u8]) -> Result<Vec<Vec<u8>>, Reject> {
         let answer = match self.server.receive(now, "the device", datagram.to_vec()) {
-            Received::Rejected { reason, .. } => panic!("{reason}"),
+            Received::Rejected { reason, .. } => return Err(reason),
             Received::Answered { answer, .. } => Some(answer.as_bytes().to_vec()),
             Received::Pending(held, change) => {
                 self.write(&change);
@@ -107,7 +114,7 @@ impl Site {
         };
         let mut answers = Vec::from_iter(answer);
         answers.extend(self.poll(now));
-        answers
+        Ok(answers)
     }
 
     /// Whatever is due.
@@ -117,9 +124,19 @@ impl Site {
 
     /// A command in the present session.
     pub fn command(&mut self, now: u64, id: u64, payload: &[u8]) -> Vec<u8> {
-        let (sending, mark) = self.server.begin_command(ID, CommandId(id), payload.len()).unwrap();
-        let sealed = self.server.seal_command(now, sending, &mark.committed(), payload);
-        sealed.unwrap().unwrap().datagram.to_vec()
+        self.try_command(now, id, payload).unwrap().unwrap()
+    }
+
+    /// A command in a session that may not be there, or may be busy; nothing if it goes out later.
+    pub fn try_command(
+        &mut self,
+        now: u64,
+        id: u64,
+        payload: &[u8],
+    ) -> Result<Option<Vec<u8>>, CommandError> {
+        let (sending, mark) = self.server.begin_command(ID, CommandId(id), payload.len())?;
+        let sealed = self.server.seal_command(now, sending, &mark.committed(), payload)?;
+        Ok(sealed.map(|sealed| sealed.datagram.to_vec()))
     }
 }
 

@@ -66,7 +66,7 @@ fn build(source: &str) -> PathBuf {
     let source = root().join(source);
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(source.file_stem().unwrap());
     let mut cc = compiler("cc", "-std=c99");
-    run(cc.arg(&source).arg(library()).args(["-lpthread", "-ldl", "-lm", "-o"]).arg(&program));
+    run(cc.arg(&source).arg(library()).arg("-o").arg(&program));
     program
 }
 
@@ -130,6 +130,37 @@ fn the_sketch_in_the_header_compiles() {
         let source = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("sketch.{extension}"));
         fs::write(&source, &sketch).unwrap();
         compile(program, language, &source);
+    }
+}
+
+/// Sanitizers arrange stacks in their own way.
+#[test]
+fn no_whole_key_is_left_on_the_stack() {
+    if !sanitized() {
+        let (flash, _) = flash_file("stack.flash");
+        run(Command::new(build("tests/programs/stack.c")).arg(&flash));
+    }
+}
+
+/// A program may have another library in Rust, with a standard library of its own.
+#[test]
+fn another_library_in_rust_may_be_linked_beside() {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (source, other) = (directory.join("other.rs"), directory.join("libother.a"));
+    let rust =
+        "#[unsafe(no_mangle)]\npub extern \"C\" fn other(n: usize) -> usize { vec![n; n].iter().sum() }\n";
+    fs::write(&source, rust).unwrap();
+    let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    rustc.args(["--edition=2024", "--crate-type=staticlib", "-Cpanic=abort", "-Clto", "-o"]);
+    run(rustc.arg(&other).arg(&source));
+    let (source, program) = (directory.join("two.c"), directory.join("two"));
+    let c = "#include \"moteseal.h\"\nsize_t other(size_t n);\nint main(void) {\n\
+        return !(other(5) == 25 && moteseal_wipe(NULL) == MOTESEAL_NULL_POINTER);\n}\n";
+    fs::write(&source, c).unwrap();
+    for libraries in [[library(), &other], [&other, library()]] {
+        let mut cc = compiler("cc", "-std=c99");
+        run(cc.arg(&source).args(libraries).args(["-lpthread", "-ldl", "-lm", "-o"]).arg(&program));
+        run(&mut Command::new(&program));
     }
 }
 

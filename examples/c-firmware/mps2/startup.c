@@ -14,6 +14,7 @@ extern uint8_t data_start, data_end, data_load, bss_start, bss_end;
 int main(void);
 
 _Noreturn void reset(void);
+_Noreturn void tell_fault(void);
 
 _Noreturn void reset(void)
 {
@@ -23,11 +24,19 @@ _Noreturn void reset(void)
     semihosting_exit(main());
 }
 
-static _Noreturn void fault(void)
+/* Named by the instructions below. */
+__attribute__((used)) _Noreturn void tell_fault(void)
 {
     static const char text[] = "stopped: fault of the processor\n";
     semihosting_say(text, sizeof text - 1);
     semihosting_exit(1);
+}
+
+/* The stack may be what is at fault: on one that has overflowed not even a message can be put together. What is on it is
+ * of no use any more. */
+__attribute__((naked)) static void fault(void)
+{
+    __asm volatile("ldr r0, =stack_top\n\tmov sp, r0\n\tb tell_fault");
 }
 
 /* The stack, reset, and the fourteen exceptions of the core; interrupts of the board are never taken. */
