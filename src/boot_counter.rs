@@ -99,7 +99,7 @@ mod nor {
 
     use super::{BootCounter, ENTRY_LEN, Stored, entry};
     use crate::error::{RegionError, StorageError};
-    use crate::flash::{self, BLANK, MAX_WORD_LEN};
+    use crate::flash::{self, BLANK, CHUNK_LEN, MAX_WORD_LEN};
 
     /// A [`BootCounter`] in two neighbouring erase pages of NOR flash.
     ///
@@ -147,6 +147,36 @@ mod nor {
         /// What was written after the highest and is not whole may be a boot that was used.
         fn value(&self) -> Option<u32> {
             Some(self.highest?.saturating_add(self.torn))
+        }
+
+        /// Takes note of the next slot.
+        fn take(&mut self, slot: u32, entry: Entry) {
+            match entry {
+                Entry::Blank => return,
+                Entry::Whole(boot) if Some(boot) >= self.highest => {
+                    (self.highest, self.torn) = (Some(boot), 0);
+                }
+                Entry::Whole(_) => {}
+                Entry::Torn => self.torn += 1,
+            }
+            self.next = slot + 1;
+        }
+    }
+
+    impl Entry {
+        /// What these bytes of a slot say.
+        fn of(bytes: &[u8]) -> Self {
+            let [boot, complement, padding @ ..] = bytes.as_chunks().0 else { return Self::Torn };
+            let (boot, complement) = (u32::from_be_bytes(*boot), u32::from_be_bytes(*complement));
+            if padding.as_flattened().iter().any(|byte| *byte != BLANK) {
+                Self::Torn
+            } else if boot == !complement {
+                Self::Whole(boot)
+            } else if boot & complement == u32::MAX {
+                Self::Blank
+            } else {
+                Self::Torn
+            }
         }
     }
 
@@ -199,32 +229,26 @@ mod nor {
 
         fn log(&mut self, page: Page, readable: &mut bool) -> Log {
             let mut log = Log { page, highest: None, torn: 0, next: 0 };
-            for slot in 0..Self::SLOTS {
-                let entry = self.read(page, slot);
-                *readable |= entry.is_ok();
-                match entry.unwrap_or(Entry::Torn) {
-                    Entry::Blank => continue,
-                    Entry::Whole(boot) if Some(boot) >= log.highest => {
-                        (log.highest, log.torn) = (Some(boot), 0);
-                    }
-                    Entry::Whole(_) => {}
-                    Entry::Torn => log.torn += 1,
+            let mut chunk = [0; CHUNK_LEN];
+            for start in (0..Self::PAGE_LEN).step_by(CHUNK_LEN) {
+                let whole = self.flash.read(self.start(page) + start, &mut chunk).is_ok();
+                for (slot, bytes) in
+                    (start / Self::SLOT_LEN..).zip(chunk.chunks_exact(Self::SLOT_LEN as usize))
+                {
+                    // Where a word cannot be read, the other slots beside it are.
+                    let entry = if whole { Ok(Entry::of(bytes)) } else { self.read(page, slot) };
+                    *readable |= entry.is_ok();
+                    log.take(slot, entry.unwrap_or(Entry::Torn));
                 }
-                log.next = slot + 1;
             }
             log
         }
 
         fn read(&mut self, page: Page, slot: u32) -> Result<Entry, F::Error> {
             let mut bytes = [0; MAX_WORD_LEN];
-            let start = self.start(page) + slot * Self::SLOT_LEN;
             let bytes = slot_bytes::<F>(&mut bytes);
-            self.flash.read(start, bytes)?;
-            if bytes.iter().all(|byte| *byte == BLANK) {
-                return Ok(Entry::Blank);
-            }
-            let boot = bytes.first_chunk().map_or(0, |value| u32::from_be_bytes(*value));
-            Ok(if bytes == slot_bytes::<F>(&mut padded(boot)) { Entry::Whole(boot) } else { Entry::Torn })
+            self.flash.read(self.start(page) + slot * Self::SLOT_LEN, bytes)?;
+            Ok(Entry::of(bytes))
         }
 
         /// Writes to the first slot from `next` on that takes it.

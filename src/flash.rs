@@ -14,9 +14,8 @@ pub(crate) const MAX_WORD_LEN: usize = 32;
 /// What erased flash reads as.
 pub(crate) const BLANK: u8 = 0xFF;
 
-/// In what steps a page is read back: every supported read size divides it, and it divides every supported
-/// page.
-const CHUNK_LEN: usize = 64;
+/// In what steps a page is read: every supported read and write size divides it, and it divides every supported page.
+pub(crate) const CHUNK_LEN: usize = 64;
 
 /// One NOR flash for several users, one after the other: the boot counter and the key slots of a device whose
 /// only flash is that of its microcontroller.
