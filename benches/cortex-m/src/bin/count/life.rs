@@ -42,7 +42,9 @@ pub fn run() {
         static CELLS: Cells<{ 5 * 4096 }> = Cells::new();
         &CELLS
     });
-    let mut device = boot::<PAGE, { 5 * PAGE }>("device/boot/1024", &CELLS);
+    boot::<PAGE, { 5 * PAGE }>("device/boot/1024", &CELLS);
+    let mut device: Mote<_> =
+        Device::boot(board::<PAGE, _>(&CELLS), Config::default()).expect("it booted before");
     let mut place = MaybeUninit::uninit();
     let gateway = Gateway::start(&mut place);
     let Aligned(buffer) = &mut Aligned([0; LONGEST]);
@@ -55,17 +57,20 @@ pub fn run() {
     assert!(closed.datagram.is_some());
 }
 
+/// A boot is that of a device with a buffer of 128 bytes, as `device` has it: it returns the device by value.
 #[inline(never)]
-fn boot<'c, const PAGE: usize, const LEN: usize>(
-    name: &str,
-    cells: &'c Cells<LEN>,
-) -> Mote<impl Hardware + use<'c, PAGE, LEN>> {
+fn boot<const PAGE: usize, const LEN: usize>(name: &str, cells: &'static Cells<LEN>) {
     provision::<PAGE, LEN>(cells);
+    let board = board::<PAGE, LEN>(cells);
+    let booted: Result<Device<_, 128>, _> = measure(name, || Device::boot(board, Config::default()));
+    booted.expect("it was provisioned");
+}
+
+fn board<const PAGE: usize, const LEN: usize>(cells: &'static Cells<LEN>) -> impl Hardware {
     let flash = Nor::<PAGE, LEN>(cells);
     let keys = NorKeySlots::new(flash, 0).expect("it fits");
     let counter = NorBootCounter::new(flash, NorKeySlots::<Nor<PAGE, LEN>>::LEN).expect("it fits");
-    let board = Parts::new(counter, keys, Counting(3));
-    measure(name, || Device::boot(board, Config::default())).expect("it was provisioned")
+    Parts::new(counter, keys, Counting(3))
 }
 
 /// Hello, Welcome, the first Data and its acknowledgement.
