@@ -12,7 +12,7 @@ use zeroize::Zeroize;
 
 use crate::aead::{Backend, FORGERY_LIMIT, Nonce, Portable, TAG_LEN, Tag};
 use crate::control::{Control, Role};
-use crate::error::{Malformed, NotFresh, ProtectError, ResetError, VerifyError};
+use crate::error::{Inauthentic, Malformed, NotFresh, ProtectError, ResetError, VerifyError};
 use crate::keys::{AeadKey, SessionKeys};
 use crate::number::{ConnectionId, Epoch, SequenceNumber};
 use crate::replay::{Acknowledged, Answering, ReplayWindow};
@@ -212,7 +212,7 @@ impl<A: Backend> Session<A> {
             Err(_) => return Err(VerifyError::Replayed),
         };
         let receiving = receiving_key(self.role, &self.keys);
-        let plaintext = open::<A>(receiving, &mut self.forgeries, Nonce::data(number), sealed)?;
+        let plaintext = open_counted::<A>(receiving, &mut self.forgeries, Nonce::data(number), sealed)?;
         let read = read(self.role, self.next, data, plaintext);
         let acknowledgeable = !matches!(read, Ok((_, Content::Control(Control::Rotate { .. }))) | Err(_));
         slot.commit(acknowledgeable);
@@ -230,7 +230,7 @@ impl<A: Backend> Session<A> {
         sealed: Sealed<'d>,
     ) -> Result<Incoming<'d>, VerifyError> {
         let receiving = receiving_key(self.role, &self.keys);
-        open::<A>(receiving, &mut self.forgeries, Nonce::data(number), sealed)?;
+        open_counted::<A>(receiving, &mut self.forgeries, Nonce::data(number), sealed)?;
         if self.window.is_acknowledgeable(number) {
             Ok(Incoming::Repeat(number))
         } else {
@@ -252,7 +252,7 @@ impl<A: Backend> Session<A> {
             return Err(ResetError::Acknowledged);
         }
         let receiving = receiving_key(self.role, &self.keys);
-        open::<A>(receiving, &mut self.forgeries, Nonce::reset(number), sealed)
+        open_counted::<A>(receiving, &mut self.forgeries, Nonce::reset(number), sealed)
             .map(|_| ())
             .map_err(|_| ResetError::Inauthentic)
     }
@@ -282,21 +282,30 @@ const fn receiving_key(role: Role, keys: &SessionKeys) -> &AeadKey {
 }
 
 /// Opens a datagram of a session. Every failure under the key counts, whatever type of datagram it was (M-77).
-fn open<'d, A: Backend>(
+fn open_counted<'d, A: Backend>(
     key: &AeadKey,
     forgeries: &mut u64,
     nonce: Nonce,
     sealed: Sealed<'d>,
 ) -> Result<&'d mut [u8], VerifyError> {
-    let Sealed { aad, ciphertext, tag } = sealed;
     if *forgeries >= FORGERY_LIMIT {
         return Err(VerifyError::Inauthentic);
     }
-    A::open(key, nonce, aad, ciphertext, tag).map_err(|_| {
-        *forgeries = forgeries.saturating_add(1);
-        VerifyError::Inauthentic
-    })?;
-    Ok(ciphertext)
+    open::<A>(key, nonce, sealed).inspect_err(|_| *forgeries = forgeries.saturating_add(1))
+}
+
+/// Opens a sealed body, and gives the plaintext.
+#[inline(never)]
+pub(crate) fn open<'d, A: Backend>(
+    key: &AeadKey,
+    nonce: Nonce,
+    sealed: Sealed<'d>,
+) -> Result<&'d mut [u8], VerifyError> {
+    let Sealed { aad, ciphertext, tag } = sealed;
+    match A::open(key, nonce, aad, ciphertext, tag) {
+        Ok(()) => Ok(ciphertext),
+        Err(Inauthentic) => Err(VerifyError::Inauthentic),
+    }
 }
 
 /// `[ack block] || payload`, or why it cannot be that. `next` is the next number that `role` sends.
@@ -354,8 +363,7 @@ pub fn answer_without_counters<A: Backend>(
         Seq::One(low) => SequenceNumber::new(u16::from(low)),
         Seq::Two(number) => number,
     };
-    let Sealed { aad, ciphertext, tag } = sealed;
-    A::open(&keys.up, Nonce::data(number), aad, ciphertext, tag).map_err(|_| VerifyError::Inauthentic)?;
+    open::<A>(&keys.up, Nonce::data(number), sealed)?;
     let header = Header::Reset(wire::Reset { cid: data.cid, seq: data.seq }).encode();
     let tag = A::seal(&keys.down, Nonce::reset(number), header.as_bytes(), &mut []);
     let mut reset = ResetDatagram { bytes: [0; RESET_MAX_LEN], len: header.as_bytes().len() + TAG_LEN };

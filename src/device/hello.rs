@@ -12,13 +12,11 @@ use crate::aead::{Backend, Nonce};
 use crate::control::Role;
 use crate::delivery::{Backoff, Jitter, Outcome, Settled, Ticket, Timing};
 use crate::entropy::Entropy;
-use crate::error::{
-    EntropyError, HelloError, InvalidConnectionId, PollError, ReceiveError, StorageError, VerifyError,
-};
+use crate::error::{EntropyError, HelloError, InvalidConnectionId, PollError, ReceiveError, StorageError};
 use crate::identity::KeySlot;
 use crate::key_slots::{KeySlots, Slot};
 use crate::number::{ConnectionId, DeviceId, Echo, Epoch, Salt};
-use crate::session::Session;
+use crate::session::{Session, open};
 use crate::wire::{self, HELLO_AAD_LEN, HELLO_HEADER_LEN, HELLO_OVERHEAD, Sealed};
 
 /// A floor with this boot count or a higher one is refused (M-39).
@@ -197,12 +195,11 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
         let hello = self.outstanding(welcome.echo)?;
         let key = self.key(hello.slot)?.device_key;
         let keys = key.session_keys(self.id, hello.epoch, hello.salt, welcome.server_salt);
-        let Sealed { aad, ciphertext, tag } = sealed;
-        A::open(&keys.down, Nonce::welcome(), aad, ciphertext, tag).map_err(|_| VerifyError::Inauthentic)?;
+        let cid = open::<A>(&keys.down, Nonce::welcome(), sealed)?;
         self.epochs.trust();
         let outcome = if welcome.early_taken { Outcome::Acknowledged } else { Outcome::Unknown };
         let early = self.end_hello(&hello, outcome);
-        let Some(cid) = ConnectionId::from_bytes(ciphertext) else {
+        let Some(cid) = ConnectionId::from_bytes(cid) else {
             self.turn_away(now, hello.slot);
             return Err(InvalidConnectionId { settled: early }.into());
         };
@@ -229,10 +226,8 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
     ) -> Result<(), ReceiveError> {
         let hello = self.outstanding(floor.echo)?;
         let key = self.key(hello.slot)?.device_key;
-        let Sealed { aad, ciphertext, tag } = sealed;
         let floor_key = key.floor_key(self.id, floor.floor);
-        A::open(&floor_key, Nonce::hello(hello.epoch, hello.salt), aad, ciphertext, tag)
-            .map_err(|_| VerifyError::Inauthentic)?;
+        open::<A>(&floor_key, Nonce::hello(hello.epoch, hello.salt), sealed)?;
         // M-39: from up there no device comes back.
         if floor.floor.boot() >= FLOOR_BOOT_LIMIT {
             return Err(ReceiveError::FloorTooHigh);
