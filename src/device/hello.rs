@@ -15,6 +15,7 @@ use crate::entropy::Entropy;
 use crate::error::{EntropyError, HelloError, InvalidConnectionId, PollError, ReceiveError, StorageError};
 use crate::identity::KeySlot;
 use crate::key_slots::{KeySlots, Slot};
+use crate::keys::SessionKeys;
 use crate::number::{ConnectionId, DeviceId, Echo, Epoch, Salt};
 use crate::session::{Session, open};
 use crate::wire::{self, HELLO_AAD_LEN, HELLO_HEADER_LEN, HELLO_OVERHEAD, Sealed};
@@ -205,14 +206,19 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
         };
         // M-34: the Hello is consumed. A second Welcome would install the same keys again, and numbers start over.
         self.opening = None;
-        let session = Session::new(Role::Device, keys, hello.epoch, cid);
         let unknown = self.end_link();
-        self.link = Some(Link::new(session, hello.slot, now));
+        self.establish(now, &hello, keys, cid);
         let old_key = self.keyring.welcomed(&mut self.hardware.keys(), hello.slot);
         received.event = Some(Event::SessionOpened { epoch: hello.epoch, old_key });
         received.settle(early);
         received.settle(unknown);
         Ok(())
+    }
+
+    #[inline(never)] // a link on its way into its place is no part of the stack below which keys are derived
+    fn establish(&mut self, now: Millis, hello: &Hello, keys: SessionKeys, cid: ConnectionId) {
+        let session = Session::new(Role::Device, keys, hello.epoch, cid);
+        self.link = Some(Link::new(session, hello.slot, now));
     }
 
     /// A Floor: for the outstanding Hello only (M-38).
