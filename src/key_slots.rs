@@ -179,6 +179,7 @@ mod nor {
             KeySlot::parse(&part).map_err(|_| StorageError::Format)
         }
 
+        #[inline(never)] // a rotation calls it, and reads afterwards: so their stacks overlap
         fn write(&mut self, slot: Slot, key: &KeySlot) -> Result<(), StorageError> {
             let (start, part) = (self.start(slot), key.encode());
             // Even a page that reads blank: an erase that was cut short near its end would read so too.

@@ -7,10 +7,10 @@
 //! A: -      B: g + 1    a Welcome under B erased A
 //! ```
 
-use crate::error::{BootError, ImageError, Malformed, ReceiveError, StorageError};
+use crate::error::{BootError, ImageError, Malformed, ReceiveError, StorageError, VerifyError};
 use crate::identity::{Identity, KeySlot};
 use crate::key_slots::{KeySlots, Slot};
-use crate::keys::RotationSecret;
+use crate::keys::{DeviceKey, RotationSecret};
 use crate::number::Generation;
 
 /// What became of the key before the one under which a session was opened.
@@ -90,18 +90,13 @@ impl Keyring {
         if self.generation(own).and_then(Generation::next) != Some(generation) {
             return Ok(None);
         }
-        let Identity { device_id, rotation_key } = keys.identity()?;
-        if !rotation_key.proves(secret, generation, device_id) {
-            return Err(ReceiveError::Verify(Malformed::UnprovenRotation.into()));
-        }
+        let offered = KeySlot { generation, device_key: offered(&keys.identity()?, generation, secret)? };
         let slot = own.other();
-        let device_key = rotation_key.next_device_key(secret, generation, device_id);
-        let offered = KeySlot { generation, device_key };
-        if keys.read(slot)?.as_ref() != Some(&offered) {
+        if !holds(keys, slot, &offered)? {
             // Until it is read back, the slot counts as absent: a failed write may have torn it.
             *self.slot(slot) = None;
             keys.write(slot, &offered)?;
-            if keys.read(slot)?.as_ref() != Some(&offered) {
+            if !holds(keys, slot, &offered)? {
                 return Err(StorageError::Verify.into());
             }
         }
@@ -140,4 +135,23 @@ impl Keyring {
             Slot::B => &mut self.b,
         }
     }
+}
+
+/// The key that `secret` stands for, if it proves itself.
+#[inline(never)] // as `holds`: what each works with is not on the stack below the other
+fn offered(
+    identity: &Identity,
+    generation: Generation,
+    secret: &RotationSecret,
+) -> Result<DeviceKey, VerifyError> {
+    let Identity { device_id, rotation_key } = identity;
+    if !rotation_key.proves(secret, generation, *device_id) {
+        return Err(Malformed::UnprovenRotation.into());
+    }
+    Ok(rotation_key.next_device_key(secret, generation, *device_id))
+}
+
+#[inline(never)]
+fn holds(keys: &mut impl KeySlots, slot: Slot, key: &KeySlot) -> Result<bool, StorageError> {
+    Ok(keys.read(slot)?.as_ref() == Some(key))
 }
