@@ -106,6 +106,7 @@ impl Jitter {
     }
 
     /// `wait` times something between 1 and 1.5 (RFC 7252, `ACK_RANDOM_FACTOR`).
+    #[inline(never)] // part of every schedule of a device
     fn stretch(&mut self, wait: u32) -> u32 {
         // A Weyl sequence through the finalizer of MurmurHash3.
         self.0 = self.0.wrapping_add(0x9E37_79B9);

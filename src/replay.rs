@@ -85,6 +85,7 @@ impl ReplayWindow {
     }
 
     /// Whether `number` was seen and its content was well formed.
+    #[inline(never)] // shifts of 64 bits are long on a device
     pub const fn is_acknowledgeable(&self, number: SequenceNumber) -> bool {
         match self.below(number) {
             Some(distance) if distance < WINDOW_WIDTH => self.acknowledgeable >> distance & 1 == 1,

@@ -334,6 +334,7 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
 }
 
 /// Takes an outcome to the others, which are two at most.
+#[inline(never)] // eight callers
 pub(super) fn tell(settled: &mut heapless::Vec<Settled, 2>, outcome: Option<Settled>) {
     if let Some(outcome) = outcome {
         let _ = settled.push(outcome);
