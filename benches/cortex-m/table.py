@@ -173,7 +173,7 @@ def flash(figures: dict) -> str:
 
 def profile(figures: dict) -> str:
     return rows(["source", "bytes"], [[name, number(size)] for name, size in
-                                        sorted(figures["M4"]["s"]["profile"].items(), key=lambda item: -item[1])])
+                                        sorted(figures["M4"]["s"]["profile"].items(), key=lambda item: (-item[1], item[0]))])
 
 
 def deepest(build: dict) -> int:
