@@ -206,6 +206,7 @@ error! {
         Full => "the table is full",
         Known => "a device of this id is in the table",
         CidTaken => "another device's record names one of its connection ids",
+        OtherDevice => "the record is not that of the device at this place",
     }
 }
 
@@ -245,6 +246,8 @@ pub enum AdminError {
     RotationUnderWay,
     /// No session under the next generation was confirmed.
     NoRotation,
+    /// The session in service has no predecessor of another gateway in the record.
+    NotDue,
     /// Generation 255 is the last; the device must be provisioned anew.
     LastGeneration,
     /// The random number generator.
@@ -259,6 +262,7 @@ impl fmt::Display for AdminError {
             Self::NotActive => "the device is revoked or quarantined",
             Self::RotationUnderWay => "a rotation has begun and is not finished; it goes on by itself",
             Self::NoRotation => "no session under the next generation was confirmed",
+            Self::NotDue => "the record names no session of another gateway as the confirmed one",
             Self::LastGeneration => "generation 255 is the last; provision the device anew",
             Self::Entropy(error) => return error.fmt(f),
         })
@@ -297,6 +301,9 @@ pub enum Reject {
     ResetLimited,
     /// A repeat that has been acknowledged often enough, or an address that may not receive more yet.
     AnswerLimited,
+    /// Another gateway has the session, and is the one to answer; a copy that comes a second or more later may be
+    /// answered here (SPEC section 8).
+    OtherGateway,
     /// All connection ids are in use.
     NoConnectionId,
     /// The random number generator.
@@ -324,6 +331,7 @@ impl Reject {
             Self::FloorOutOfRange => "floor_out_of_range",
             Self::ResetLimited => "reset_limited",
             Self::AnswerLimited => "answer_limited",
+            Self::OtherGateway => "other_gateway",
             Self::NoConnectionId => "no_connection_id",
             Self::Entropy(_) => "entropy",
             Self::Verify(VerifyError::Replayed) => "replayed",

@@ -278,9 +278,12 @@ impl ConnectionId {
 
     /// The value without the length bits.
     pub const fn value(self) -> u32 {
-        // 24, 16, 8 or 0 bits stand behind the id.
-        let behind = 24 - 8 * (self.0[0] >> 6);
-        (u32::from_be_bytes(self.0) & 0x3FFF_FFFF) >> behind
+        (u32::from_be_bytes(self.0) & 0x3FFF_FFFF) >> (30 - self.value_bits())
+    }
+
+    /// How many bits the value has: 6, 14, 22 or 30.
+    pub(crate) const fn value_bits(self) -> u8 {
+        6 + 8 * (self.0[0] >> 6)
     }
 }
 

@@ -32,8 +32,8 @@ pub enum Status {
     Quarantined,
 }
 
-/// A gateway among those that share records: an entry names the one that has its counters (M-89). The rules for
-/// several of them (M-90, M-91, M-92, M-93, M-94) are not built yet.
+/// A gateway among those that share records: an entry names the one that has its counters (M-89), and so does a
+/// command that was sent (M-94).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct GatewayId(pub u16);
 
@@ -212,6 +212,11 @@ impl Record {
     fn keys(&self) -> impl Iterator<Item = (Generation, &DeviceKey)> {
         let next = self.rotation.as_ref().and_then(|rotation| Some((self.generation.next()?, &rotation.key)));
         core::iter::once((self.generation, &self.key)).chain(next)
+    }
+
+    /// Whether this is one of the entries.
+    pub(crate) fn names(&self, entry: &Entry) -> bool {
+        self.entries().any(|named| named == entry)
     }
 
     /// The entries, the confirmed one first.

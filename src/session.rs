@@ -359,10 +359,7 @@ pub fn answer_without_counters<A: Backend>(
     data: &wire::Data,
     sealed: Sealed<'_>,
 ) -> Result<ResetDatagram, VerifyError> {
-    let number = match data.seq {
-        Seq::One(low) => SequenceNumber::new(u16::from(low)),
-        Seq::Two(number) => number,
-    };
+    let number = number_without_counters(data.seq);
     open::<A>(&keys.up, Nonce::data(number), sealed)?;
     let header = Header::Reset(wire::Reset { cid: data.cid, seq: data.seq }).encode();
     let tag = A::seal(&keys.down, Nonce::reset(number), header.as_bytes(), &mut []);
@@ -371,6 +368,14 @@ pub fn answer_without_counters<A: Backend>(
         *to = *from;
     }
     Ok(reset)
+}
+
+/// M-75: one byte is the number itself.
+pub(crate) fn number_without_counters(seq: Seq) -> SequenceNumber {
+    match seq {
+        Seq::One(low) => SequenceNumber::new(u16::from(low)),
+        Seq::Two(number) => number,
+    }
 }
 
 /// The free end of a buffer.

@@ -9,13 +9,17 @@ use crate::delivery::{AnswerLimit, Millis};
 use crate::entropy::Entropy;
 use crate::error::{Malformed, Reject, VerifyError};
 use crate::number::{DeviceId, Epoch, SequenceNumber};
+use crate::record::{Entry, GatewayId};
 use crate::replay::{Answering, Told};
-use crate::session::{Content, Incoming, Outgoing, Session, Verified, answer_without_counters};
+use crate::session::{
+    Content, Incoming, Outgoing, Session, Verified, answer_without_counters, number_without_counters,
+};
 use crate::wire::{self, Sealed};
 
 use super::change::Payload;
 use super::command::CommandId;
 use super::link::{Active, Purpose, Repeats};
+use super::overheard::Which;
 use super::table::{Index, Peer, Table};
 use super::{Answer, AnswerKind, Outcome, Rejected, Server};
 
@@ -94,6 +98,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
         data: &wire::Data,
         sealed: Sealed<'_>,
     ) -> Result<Outcome<T::Address>, Rejected> {
+        let gateway = self.gateway;
         let index = self.table.owner(data.cid).ok_or((Reject::UnknownConnection, None))?;
         let peer = self.table.peer_mut(index).ok_or((Reject::UnknownConnection, None))?;
         let device_id = peer.record.device_id();
@@ -112,7 +117,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
                 let result = active.session.verify(data, sealed);
                 finish(peer, &arrival, result, Confirmed::default()).map_err(rejected)
             }
-            None => without_counters(peer, &arrival, data, sealed).map_err(rejected),
+            None => without_counters(gateway, peer, &arrival, data, sealed).map_err(rejected),
         }
     }
 }
@@ -280,25 +285,38 @@ impl<Address: Copy + PartialEq, O, A: Backend> Active<Address, O, A> {
     }
 }
 
-/// M-73, M-74: nothing is delivered under an entry without counters, and a Data that verifies gets a Reset.
+/// M-73, M-74: nothing is delivered under an entry without counters, and a Data that verifies gets a Reset; but
+/// another gateway may have the counters, which is then the one to answer (M-90).
 fn without_counters<Address: Copy, O, A: Backend>(
+    gateway: GatewayId,
     peer: &mut Peer<Address, O, A>,
     arrival: &Arrival<Address>,
     data: &wire::Data,
     sealed: Sealed<'_>,
 ) -> Result<Outcome<Address>, Reject> {
     let record = &peer.record;
-    let (entry, last) = [&record.confirmed, &record.candidate]
-        .into_iter()
-        .zip(&mut peer.link.resets)
-        .find_map(|(entry, last)| Some((entry.as_ref().filter(|entry| entry.cid == data.cid)?, last)))
-        .ok_or(Reject::UnknownConnection)?;
+    let [confirmed, candidate] = &mut peer.link.resets;
+    let is_named = |entry: &&Entry| entry.cid == data.cid;
+    let (entry, which, last) = if let Some(entry) = record.confirmed().filter(is_named) {
+        (entry, Which::Confirmed, confirmed)
+    } else {
+        let entry = record.candidate().filter(is_named).ok_or(Reject::UnknownConnection)?;
+        (entry, Which::Candidate, candidate)
+    };
+    let is_elsewhere = entry.gateway != gateway;
+    if is_elsewhere && !data.confirm {
+        return Err(Reject::OtherGateway);
+    }
     if last.is_some_and(|last| arrival.now.saturating_sub(last) < AnswerLimit::INTERVAL_MS) {
         return Err(Reject::ResetLimited);
     }
     let key = record.key_of(entry).ok_or(Reject::UnknownGeneration)?;
     let keys = key.session_keys(record.device_id(), entry.epoch, entry.salt, entry.server_salt);
     let reset = answer_without_counters::<A>(&keys, data, sealed).map_err(Reject::Verify)?;
+    let number = number_without_counters(data.seq);
+    if is_elsewhere && !peer.link.overheard.answers_data(arrival.now, which, entry.epoch, number) {
+        return Err(Reject::OtherGateway);
+    }
     let device_id = record.device_id();
     *last = Some(arrival.now);
     let answer = Answer::new(&[reset.as_bytes()]);
@@ -315,7 +333,7 @@ mod tests {
     use crate::entropy::FromFn;
     use crate::keys::DeviceKey;
     use crate::number::{Generation, Salt};
-    use crate::record::{GatewayId, Record};
+    use crate::record::Record;
     use crate::server::{FixedTable, Received};
     use crate::wire::{Header, Hello};
     use std::vec::Vec;

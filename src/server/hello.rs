@@ -112,6 +112,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
         hello: &Hello,
         sealed: Sealed<'_>,
     ) -> Result<Outcome<T::Address>, Reject> {
+        let gateway = self.gateway;
         // M-51: what is not known, not active or not authentic is counted, and nothing else.
         let index = self.table.find(hello.device_id).ok_or(Reject::UnknownDevice)?;
         if !self.is_active(index) {
@@ -131,11 +132,17 @@ impl<T: Table, E: Entropy> Server<T, E> {
         }
         let freshness = peer.record.window.check(hello.epoch);
         if freshness == Freshness::Stale {
+            // M-91: the candidate's own Hello, and another gateway has its Welcome.
+            let is_elsewhere =
+                peer.record.candidate.is_some_and(|entry| is_of(&entry, hello) && entry.gateway != gateway);
+            if is_elsewhere && !peer.link.overheard.answers_hello(now, hello.epoch) {
+                return Err(Reject::OtherGateway);
+            }
             return self.answer_stale(now, from, index, hello, generation);
         }
         let newest = freshness == Freshness::Newest;
         let payload = HELLO_HEADER_LEN..HELLO_HEADER_LEN + payload_len;
-        self.prepare(index, from, hello, generation, hello_tag, payload, newest)
+        self.prepare(now, index, from, hello, generation, hello_tag, payload, newest)
     }
 
     /// M-59, M-87: nothing is delivered, kept, written or held against the device, which learns how far its epochs
@@ -165,6 +172,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
     #[expect(clippy::too_many_arguments, reason = "the parts of one Hello, each of another type")]
     fn prepare(
         &mut self,
+        now: Millis,
         index: Index,
         from: T::Address,
         hello: &Hello,
@@ -175,7 +183,9 @@ impl<T: Table, E: Entropy> Server<T, E> {
     ) -> Result<Outcome<T::Address>, Reject> {
         let candidate = if newest { Some(self.new_entry(index, hello, generation)?) } else { None };
         let (ticket, mark) = (self.ticket(), self.mark);
-        let peer = self.table.peer(index).ok_or(Reject::UnknownDevice)?;
+        let peer = self.table.peer_mut(index).ok_or(Reject::UnknownDevice)?;
+        // Another gateway may win the race for it: this was the first copy (M-91).
+        let _ = peer.link.overheard.answers_hello(now, hello.epoch);
         let expected = peer.record.clone();
         let record = after_hello(peer, hello.epoch, candidate);
         let (old, new) = (expected.newest().boot(), hello.epoch.boot());
@@ -201,37 +211,6 @@ impl<T: Table, E: Entropy> Server<T, E> {
         let cid = self.reserve_cid(index)?;
         let (epoch, salt, gateway) = (hello.epoch, hello.salt, self.gateway);
         Ok(Entry { generation, epoch, salt, server_salt, cid, gateway })
-    }
-
-    /// A connection id, as short as there is one left: that of the entry that the new one displaces, which the
-    /// same write frees, so that no device needs a third (M-12); or one that no record names. Two changes under
-    /// way for one device share the same: one of them at most is made.
-    fn reserve_cid(&mut self, index: Index) -> Result<ConnectionId, Reject> {
-        let random = u32::from_be_bytes(draw(&mut self.entropy).map_err(Reject::Entropy)?);
-        let peer = self.table.peer(index).ok_or(Reject::UnknownDevice)?;
-        if let Some(cid) = peer.link.reserved {
-            return Ok(cid);
-        }
-        let displaced = displaced(peer).map(|entry| entry.cid);
-        let free = (1..=4).find_map(|len| self.free_cid(len, random));
-        let shortest = displaced.into_iter().chain(free).min_by_key(|cid| cid.as_bytes().len());
-        let cid = shortest.ok_or(Reject::NoConnectionId)?;
-        if Some(cid) == displaced {
-            return Ok(cid);
-        }
-        self.table.claim(cid, index);
-        if let Some(peer) = self.table.peer_mut(index) {
-            peer.link.reserved = Some(cid);
-        }
-        Ok(cid)
-    }
-
-    /// A free connection id of this length. All of one byte are tried, of longer ones 64 from a random place.
-    fn free_cid(&self, len: u8, random: u32) -> Option<ConnectionId> {
-        let values = ConnectionId::values(len);
-        (0..64)
-            .filter_map(|step| ConnectionId::new(len, random.wrapping_add(step) % values))
-            .find(|cid| self.table.owner(*cid).is_none())
     }
 
     /// Hands out what a fresh Hello brought, for the proof that it is durable. Proofs of one device are to be handed
@@ -285,17 +264,11 @@ fn same_again<Address: Copy + PartialEq, O, A: Backend>(
     tag: &Tag,
     from: Address,
 ) -> Option<Result<Outcome<Address>, Reject>> {
-    let is_same = |entry: &Option<Entry>| {
-        entry.is_some_and(|entry| entry.epoch == hello.epoch && entry.salt == hello.salt)
-    };
+    let is_same = |entry: &Option<Entry>| entry.is_some_and(|entry| is_of(&entry, hello));
     let same_tag = |other: &Tag| bool::from(other.ct_eq(tag));
-    if let Some(active) = &peer.link.active {
-        let is_its_entry = (is_same(&peer.record.candidate) || is_same(&peer.record.confirmed))
-            && active.session.epoch() == hello.epoch;
-        if is_its_entry {
-            // Equal in epoch and not in bytes is stale.
-            return same_tag(&active.hello_tag).then_some(Err(Reject::SameHello));
-        }
+    if let Some(active) = peer.link.active.as_ref().filter(|active| is_of(&active.entry, hello)) {
+        // Equal in epoch and not in bytes is stale.
+        return same_tag(&active.hello_tag).then_some(Err(Reject::SameHello));
     }
     if is_same(&peer.record.candidate) {
         let candidate = peer.link.candidate.as_mut().filter(|candidate| same_tag(&candidate.hello_tag))?;
@@ -306,6 +279,11 @@ fn same_again<Address: Copy + PartialEq, O, A: Backend>(
     }
     // After a crash epoch and salt decide.
     is_same(&peer.record.confirmed).then_some(Err(Reject::SameHello))
+}
+
+/// Whether a Hello is the one that an entry was made for.
+fn is_of(entry: &Entry, hello: &Hello) -> bool {
+    entry.epoch == hello.epoch && entry.salt == hello.salt
 }
 
 /// The record after a fresh Hello. The candidate stands beside the confirmed entry (M-55), and what was
@@ -320,23 +298,22 @@ fn after_hello<Address, O, A: Backend>(
     record.clones = record.clones.saturating_add(peer.link.clones);
     record.excused &= !peer.link.excuse_used;
     if candidate.is_some() {
-        if candidate_serves(peer) {
-            record.confirmed = record.candidate;
-        }
+        let in_service = peer.link.active.as_ref().map(|active| active.entry);
+        record.confirmed = in_service.or(record.confirmed);
         record.candidate = candidate;
     }
     record
 }
 
 /// The entry that a newest Hello takes the place of.
-fn displaced<Address, O, A: Backend>(peer: &Peer<Address, O, A>) -> Option<&Entry> {
+pub(super) fn displaced<Address, O, A: Backend>(peer: &Peer<Address, O, A>) -> Option<&Entry> {
     if candidate_serves(peer) { peer.record.confirmed() } else { peer.record.candidate() }
 }
 
 /// Whether the record's candidate has been confirmed, which is not written by itself.
 fn candidate_serves<Address, O, A: Backend>(peer: &Peer<Address, O, A>) -> bool {
-    let in_service = peer.link.active.as_ref().map(|active| active.session.epoch());
-    peer.record.candidate().is_some_and(|entry| Some(entry.epoch) == in_service)
+    let in_service = peer.link.active.as_ref().map(|active| &active.entry);
+    in_service.is_some() && peer.record.candidate() == in_service
 }
 
 fn open_hello<A: Backend>(key: &DeviceKey, hello: &Hello, sealed: Sealed<'_>) -> Result<(), Reject> {
@@ -373,7 +350,7 @@ fn candidate<T: Table>(
     Some(Candidate {
         welcome: Answer::new(&[header.as_bytes(), plaintext, &tag]),
         session: Session::new(Role::Server, keys, entry.epoch, entry.cid),
-        generation: entry.generation,
+        entry: *entry,
         hello_tag: fresh.hello_tag,
         from: Some(fresh.from),
         excused,

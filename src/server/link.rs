@@ -3,12 +3,14 @@
 
 use crate::aead::{Backend, Tag};
 use crate::delivery::{AnswerLimit, Backoff, Millis};
-use crate::number::{ConnectionId, Generation, SequenceNumber};
+use crate::number::{ConnectionId, SequenceNumber};
+use crate::record::Entry;
 use crate::session::Session;
 
 use super::Answer;
 use super::change::Ticket;
 use super::command::CommandId;
+use super::overheard::Overheard;
 use super::path::Path;
 
 /// The volatile half of what a server knows of a device.
@@ -28,12 +30,26 @@ pub(crate) struct Link<Address, O, A: Backend> {
     pub(super) excuse_used: bool,
     /// Jumps of the device's counter to be added to the record when it is next written.
     pub(super) clones: u32,
+    /// This server has taken an entry of another gateway out of the record, which does not know yet whether the
+    /// device came over (M-93).
+    pub(super) owes_word: bool,
+    /// What other gateways are to answer.
+    pub(super) overheard: Overheard,
 }
 
 impl<Address, O, A: Backend> Default for Link<Address, O, A> {
     fn default() -> Self {
-        let (active, candidate, reserved) = (None, None, None);
-        Self { active, candidate, reserved, silenced: None, resets: [None; 2], excuse_used: false, clones: 0 }
+        Self {
+            active: None,
+            candidate: None,
+            reserved: None,
+            silenced: None,
+            resets: [None; 2],
+            excuse_used: false,
+            clones: 0,
+            owes_word: false,
+            overheard: Overheard::default(),
+        }
     }
 }
 
@@ -49,7 +65,8 @@ impl<Address, O, A: Backend> Link<Address, O, A> {
 #[derive(Debug)]
 pub(crate) struct Candidate<Address, A: Backend> {
     pub(super) session: Session<A>,
-    pub(super) generation: Generation,
+    /// The session as far as it is durable.
+    pub(super) entry: Entry,
     /// The only Welcome that is ever sealed under this session's keys.
     pub(super) welcome: Answer,
     /// The tag of the Hello that it answers.
@@ -63,7 +80,8 @@ pub(crate) struct Candidate<Address, A: Backend> {
 #[derive(Debug)]
 pub(crate) struct Active<Address, O, A: Backend> {
     pub(super) session: Session<A>,
-    pub(super) generation: Generation,
+    /// The session as far as it is durable.
+    pub(super) entry: Entry,
     pub(super) hello_tag: Tag,
     pub(super) path: Path<Address>,
     pub(super) answers: AnswerLimit,
@@ -82,7 +100,7 @@ impl<Address: Copy + PartialEq, O: Default, A: Backend> Active<Address, O, A> {
         Self {
             path: Path::confirmed(from, candidate.from == Some(from)),
             session: candidate.session,
-            generation: candidate.generation,
+            entry: candidate.entry,
             hello_tag: candidate.hello_tag,
             answers: AnswerLimit::default(),
             excused: candidate.excused,

@@ -7,19 +7,23 @@
 //! ```
 
 mod change;
+mod cids;
 mod command;
 mod data;
 mod floors;
 mod hello;
 mod link;
+mod overheard;
 mod path;
 mod records;
 mod send;
+mod shared;
 mod table;
 
 use core::ops::Range;
 
 pub use change::{Change, Durable, Payload, RecordChange, Ticket};
+pub use cids::CidRange;
 pub use command::{Command, CommandId, CommandState};
 pub use data::{ControlEvent, DataReceived};
 pub use hello::{Committed, Held};
@@ -40,6 +44,7 @@ pub struct Server<T: Table, E: Entropy> {
     table: T,
     entropy: E,
     gateway: GatewayId,
+    cids: CidRange,
     timing: Timing,
     /// The high-water mark of boot counts (M-127 needs it).
     mark: u32,
@@ -132,7 +137,8 @@ impl<T: Table, E: Entropy> Server<T, E> {
     ) -> Result<Self, EntropyError> {
         let seed = Salt(draw(&mut entropy)?);
         let floors = floors::FloorLimit::new();
-        Ok(Self { table, entropy, gateway, timing, mark, floors, jitter: Jitter::new(seed), next_ticket: 0 })
+        let (cids, jitter) = (CidRange::ALL, Jitter::new(seed));
+        Ok(Self { table, entropy, gateway, cids, timing, mark, floors, jitter, next_ticket: 0 })
     }
 
     /// The devices.

@@ -5,8 +5,8 @@ use crate::aead::Backend;
 use crate::entropy::Entropy;
 use crate::error::{AdminError, CommitError};
 use crate::keys::RotationKey;
-use crate::number::{ConnectionId, DeviceId, Epoch, Generation};
-use crate::record::{Record, Rotation, Status};
+use crate::number::{ConnectionId, DeviceId, Generation};
+use crate::record::{Entry, Record, Rotation, Status};
 
 use super::change::{Change, Durable, RecordChange, Ticket};
 use super::command::CommandId;
@@ -90,7 +90,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
     pub fn rotation_to_finish(&self, index: Index) -> Option<Generation> {
         let peer = self.table.peer(index)?;
         let next = peer.record.generation().next()?;
-        let confirmed = peer.link.active.as_ref()?.generation;
+        let confirmed = peer.link.active.as_ref()?.entry.generation;
         (peer.record.rotation().is_some() && confirmed == next).then_some(next)
     }
 
@@ -102,13 +102,9 @@ impl<T: Table, E: Entropy> Server<T, E> {
     pub fn finish_rotation(&mut self, index: Index) -> Result<(Admin, Change<RecordChange>), AdminError> {
         self.rotation_to_finish(index).ok_or(AdminError::NoRotation)?;
         let peer = self.table.peer(index).ok_or(AdminError::UnknownDevice)?;
-        let mut record = peer.record.clone();
-        // The session in service becomes the confirmed entry: nothing else is left to fall back on.
-        let epoch = peer.link.active.as_ref().map(|active| active.session.epoch());
-        if record.candidate.is_some_and(|entry| Some(entry.epoch) == epoch) {
-            record.confirmed = record.candidate.take();
-        }
-        self.change(index, record.with_rotation_finished()).ok_or(AdminError::UnknownDevice)
+        // Nothing else than the session in service is left to fall back on.
+        let record = with_confirmation(peer).with_rotation_finished();
+        self.change(index, record).ok_or(AdminError::UnknownDevice)
     }
 
     /// Applies an administrative change, for the proof that it is durable. Gives the command that its end of a
@@ -126,20 +122,14 @@ impl<T: Table, E: Entropy> Server<T, E> {
             return Err(CommitError::OtherTicket);
         }
         let unknown = self.replace(admin.index, durable.value)?;
-        let Some(peer) = self.table.peer_mut(admin.index) else { return Ok(unknown) };
-        // What was ordered after the readmission stands.
-        peer.link.silenced.take_if(|silenced| admin.readmits && *silenced < admin.ticket);
-        if peer.record.status() != Status::Revoked {
-            return Ok(unknown);
+        if let Some(peer) = self.table.peer_mut(admin.index) {
+            // What was ordered after the readmission stands.
+            peer.link.silenced.take_if(|silenced| admin.readmits && *silenced < admin.ticket);
         }
-        peer.link.candidate = None;
-        let ended = peer.link.active.take();
-        Ok(unknown.or(ended.and_then(|active| active.unanswered())))
+        Ok(unknown)
     }
 
-    /// Puts a durable record in the place of the one that it was made from. A session that it does not name ends:
-    /// its rotation is finished, or it was confirmed while the change that displaces it was under way. Its
-    /// connection id belongs to nobody then. Gives the command that this leaves *unknown*.
+    /// Puts a durable record in the place of the one that it was made from.
     pub(super) fn replace(
         &mut self,
         index: Index,
@@ -151,24 +141,39 @@ impl<T: Table, E: Entropy> Server<T, E> {
         if peer.record != expected {
             return Err(CommitError::Conflict);
         }
-        let before = in_use(peer);
-        let counted = record.clones.saturating_sub(peer.record.clones);
+        let counted = record.clones.saturating_sub(expected.clones);
         peer.link.clones = peer.link.clones.saturating_sub(counted);
-        peer.record = record;
-        if peer.link.reserved.is_some_and(|cid| peer.record.entries().any(|entry| entry.cid == cid)) {
-            peer.link.reserved = None;
+        Ok(self.install(index, record, Author::Here))
+    }
+
+    /// From now on this is the record. Sessions that have no place beside it end, and their connection ids belong to
+    /// nobody then. Gives the command that this leaves *unknown*.
+    pub(super) fn install(&mut self, index: Index, record: Record, author: Author) -> Option<CommandId> {
+        let gateway = self.gateway;
+        let peer = self.table.peer_mut(index)?;
+        let before = in_use(peer);
+        let old = core::mem::replace(&mut peer.record, record);
+        let link = &mut peer.link;
+        link.reserved.take_if(|cid| peer.record.entries().any(|entry| entry.cid == *cid));
+        link.candidate.take_if(|candidate| !peer.record.names(&candidate.entry));
+        let ended = link.active.take_if(|active| is_over(&active.entry, &old, &peer.record, author));
+        if author == Author::Here {
+            link.owes_word |=
+                old.entries().any(|entry| entry.gateway != gateway && !peer.record.names(entry));
         }
+        let in_service = link.active.as_ref().map(|active| &active.entry);
+        link.owes_word &= in_service.is_none() || peer.record.confirmed() != in_service;
         let after = in_use(peer);
-        let is_gone = |epoch: Epoch| !peer.record.entries().any(|entry| entry.epoch == epoch);
-        peer.link.candidate.take_if(|candidate| is_gone(candidate.session.epoch()));
-        let ended = peer.link.active.take_if(|active| is_gone(active.session.epoch()));
         for cid in before.into_iter().flatten().filter(|cid| !after.contains(&Some(*cid))) {
             self.table.release(cid);
         }
-        Ok(ended.and_then(|active| active.unanswered()))
+        for cid in after.into_iter().flatten().filter(|cid| !before.contains(&Some(*cid))) {
+            self.table.claim(cid, index);
+        }
+        ended.and_then(|active| active.unanswered())
     }
 
-    fn change(&mut self, index: Index, record: Record) -> Option<(Admin, Change<RecordChange>)> {
+    pub(super) fn change(&mut self, index: Index, record: Record) -> Option<(Admin, Change<RecordChange>)> {
         let ticket = self.ticket();
         let peer = self.table.peer(index)?;
         let admin = Admin { ticket, index, readmits: false };
@@ -177,8 +182,39 @@ impl<T: Table, E: Entropy> Server<T, E> {
     }
 }
 
-/// The connection ids that a device takes up: of two sessions, and one that is about to be.
-fn in_use<Address, O, A: Backend>(peer: &Peer<Address, O, A>) -> [Option<ConnectionId>; 3] {
+/// Who has changed a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Author {
+    /// This server.
+    Here,
+    /// Another gateway.
+    Elsewhere,
+}
+
+/// Whether a session in service ends with a new record: the device is revoked, the session's key is gone, a newer
+/// session is confirmed, or this server gave its place away. What another gateway has merely offered ends nothing
+/// (M-129).
+fn is_over(in_service: &Entry, old: &Record, new: &Record, author: Author) -> bool {
+    let was_displaced = old.names(in_service) && !new.names(in_service);
+    new.status() == Status::Revoked
+        || new.key_of(in_service).is_none()
+        || new.confirmed().is_some_and(|confirmed| confirmed.epoch > in_service.epoch)
+        || author == Author::Here && was_displaced
+}
+
+/// The record with the session in service as the confirmed one.
+pub(super) fn with_confirmation<Address, O, A: Backend>(peer: &Peer<Address, O, A>) -> Record {
+    let mut record = peer.record.clone();
+    if let Some(active) = &peer.link.active {
+        record.candidate.take_if(|candidate| *candidate == active.entry);
+        record.confirmed = Some(active.entry);
+    }
+    record
+}
+
+/// The connection ids that a device takes up: of the sessions in its record and in service, and one that is about
+/// to be.
+fn in_use<Address, O, A: Backend>(peer: &Peer<Address, O, A>) -> [Option<ConnectionId>; 4] {
     let mut cids = peer.cids();
-    [cids.next(), cids.next(), cids.next()]
+    [cids.next(), cids.next(), cids.next(), cids.next()]
 }

@@ -212,7 +212,7 @@ fn rotate_to_send<Address, O, A: Backend>(
     active: Option<&Active<Address, O, A>>,
 ) -> Option<Control> {
     let active = active.filter(|active| !active.session.is_worn_out())?;
-    let is_due = active.generation == record.generation()
+    let is_due = active.entry.generation == record.generation()
         && !active.rotate_over
         && active.outstanding.is_none()
         && active.sending.is_none();

@@ -63,9 +63,12 @@ impl<Address, O, A: Backend> Peer<Address, O, A> {
         self.link.active.is_some()
     }
 
-    /// The connection ids that are in use for this device: those of its record, and one that is about to be.
+    /// The connection ids that are in use for this device: those of its record, that of a session in service which
+    /// the record does not name, and one that is about to be.
     pub fn cids(&self) -> impl Iterator<Item = ConnectionId> {
-        self.record.entries().map(|entry| entry.cid).chain(self.link.reserved)
+        let in_service = self.link.active.as_ref().map(|active| &active.entry);
+        let unnamed = in_service.filter(|entry| !self.record.names(entry));
+        self.record.entries().chain(unnamed).map(|entry| entry.cid).chain(self.link.reserved)
     }
 }
 

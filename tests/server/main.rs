@@ -5,6 +5,7 @@ mod admin;
 mod cids;
 mod commands;
 mod data;
+mod gateways;
 mod hello;
 mod in_flight;
 mod indexed;

@@ -12,8 +12,8 @@ use moteseal::keys::{AeadKey, DeviceKey, RotationKey};
 use moteseal::number::{ConnectionId, DeviceId, Epoch, Generation, Salt, SequenceNumber};
 use moteseal::record::{GatewayId, Record, Status};
 use moteseal::server::{
-    AnswerKind, Change, CommandId, Committed, ControlEvent, DataReceived, Durable, Held, Index, Received,
-    RecordChange, Server, Table,
+    AnswerKind, Change, CidRange, CommandId, Committed, ControlEvent, DataReceived, Durable, Held, Index,
+    Received, RecordChange, Server, Table,
 };
 use moteseal::session::{Content, Incoming, Outgoing, Session};
 use moteseal::wire::{AckBlock, Header, Hello, Unverified};
@@ -140,6 +140,7 @@ pub struct World {
     pub store: Store,
     pub now: Millis,
     pub mark: u32,
+    pub gateway: GatewayId,
     starts: u64,
 }
 
@@ -185,13 +186,18 @@ impl World {
     }
 
     pub fn over(store: Store, mark: u32) -> Self {
-        Self { server: start(&store, mark, 1), store, now: 1_000_000, mark, starts: 1 }
+        Self::of(GATEWAY, store, mark)
+    }
+
+    /// One of several gateways; each has connection ids and random numbers of its own.
+    pub fn of(gateway: GatewayId, store: Store, mark: u32) -> Self {
+        Self { server: start(gateway, &store, mark, 1), store, now: 1_000_000, mark, gateway, starts: 1 }
     }
 
     /// Everything is gone but the store.
     pub fn crash(&mut self) {
         self.starts += 1;
-        self.server = start(&self.store, self.mark, self.starts);
+        self.server = start(self.gateway, &self.store, self.mark, self.starts);
     }
 
     /// An old backup comes back, as section 7.7 wants it.
@@ -335,12 +341,17 @@ impl World {
     }
 }
 
-pub fn start(store: &Store, mark: u32, seed: u64) -> TestServer {
+fn start(gateway: GatewayId, store: &Store, mark: u32, seed: u64) -> TestServer {
     let mut table = Devices::new();
     for bytes in store.records.values() {
         table.insert(Record::decode(bytes).unwrap()).unwrap();
     }
-    Server::new(table, Noise(seed << 32), GATEWAY, Timing::DEFAULT, mark).unwrap()
+    let noise = Noise(seed << 32 | u64::from(gateway.0) << 20);
+    let server = Server::new(table, noise, gateway, Timing::DEFAULT, mark).unwrap();
+    match gateway {
+        GATEWAY => server,
+        GatewayId(other) => server.with_cids(CidRange::new(3, u8::try_from(other).unwrap()).unwrap()),
+    }
 }
 
 pub fn fresh(committed: Committed<Vec<u8>, Address>) -> Fresh {

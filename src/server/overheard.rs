@@ -1,0 +1,100 @@
+//! What another gateway is to answer: silence to the first copy, and only where that other gateway seems to be gone,
+//! an answer to a later one. A device whose own gateway answers never sends a copy a second later. SPEC section 8.
+
+use crate::delivery::Millis;
+use crate::number::{Epoch, SequenceNumber};
+
+/// How much later than the first a copy is answered, in milliseconds.
+const PATIENCE_MS: Millis = 1_000;
+
+/// The first copies of one device's datagrams for another gateway: three of them, whatever comes (M-92).
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Overheard {
+    hello: Option<First<Epoch>>,
+    /// Of the confirmed entry, and of the candidate's.
+    data: [Option<First<(Epoch, SequenceNumber)>>; 2],
+}
+
+/// What was heard, and when first.
+#[derive(Clone, Copy, Debug)]
+struct First<T> {
+    what: T,
+    at: Millis,
+}
+
+/// Whether the entry that a Data names is the confirmed one or the candidate's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    Confirmed,
+    Candidate,
+}
+
+impl Overheard {
+    /// M-91: whether this Hello, which verified, is to be answered by this gateway now.
+    pub(super) fn answers_hello(&mut self, now: Millis, epoch: Epoch) -> bool {
+        answers(&mut self.hello, now, epoch)
+    }
+
+    /// M-90: the same for a Data with C that verified.
+    pub(super) fn answers_data(
+        &mut self,
+        now: Millis,
+        which: Which,
+        epoch: Epoch,
+        number: SequenceNumber,
+    ) -> bool {
+        let [confirmed, candidate] = &mut self.data;
+        let first = match which {
+            Which::Confirmed => confirmed,
+            Which::Candidate => candidate,
+        };
+        answers(first, now, (epoch, number))
+    }
+}
+
+/// Only the newest is remembered: that is what a device repeats, and what was recorded before cannot displace it.
+fn answers<T: PartialOrd>(first: &mut Option<First<T>>, now: Millis, what: T) -> bool {
+    match first {
+        Some(first) if what < first.what => false,
+        Some(first) if what == first.what => now.saturating_sub(first.at) >= PATIENCE_MS,
+        _ => {
+            *first = Some(First { what, at: now });
+            false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(number: u16) -> SequenceNumber {
+        SequenceNumber::new(number)
+    }
+
+    #[test]
+    fn the_first_copy_gets_silence_and_one_a_second_later_an_answer() {
+        let mut overheard = Overheard::default();
+        let epoch = Epoch::new(1, 0);
+        for (at, answered) in [(5, false), (5, false), (1_004, false), (1_005, true), (90_000, true)] {
+            assert_eq!(overheard.answers_hello(at, epoch), answered, "{at}");
+            assert_eq!(overheard.answers_data(at, Which::Candidate, epoch, number(0)), answered, "{at}");
+        }
+        // Another entry's Data is another's.
+        assert!(!overheard.answers_data(90_000, Which::Confirmed, epoch, number(0)));
+        // A newer one starts anew.
+        assert!(!overheard.answers_hello(90_000, Epoch::new(1, 1)));
+        assert!(!overheard.answers_data(90_000, Which::Candidate, epoch, number(1)));
+        assert!(!overheard.answers_data(90_000, Which::Candidate, Epoch::new(1, 1), number(0)));
+    }
+
+    #[test]
+    fn a_recording_displaces_nothing() {
+        let mut overheard = Overheard::default();
+        assert!(!overheard.answers_data(0, Which::Confirmed, Epoch::new(2, 0), number(7)));
+        for (at, epoch, old) in [(100, 2, 6), (200, 1, 9), (2_000, 2, 6), (2_000, 1, 9)] {
+            assert!(!overheard.answers_data(at, Which::Confirmed, Epoch::new(epoch, 0), number(old)));
+        }
+        assert!(overheard.answers_data(1_000, Which::Confirmed, Epoch::new(2, 0), number(7)));
+    }
+}
