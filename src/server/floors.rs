@@ -9,24 +9,17 @@ use crate::delivery::Millis;
 /// How many buckets there are.
 const BUCKETS: usize = 256;
 /// How many Floors a bucket gives at once.
-const BURST: u8 = 64;
+const BURST: u64 = 64;
 /// After how many milliseconds a bucket gives one more.
 const REFILL_MS: Millis = 20;
 
-/// The buckets.
+/// The buckets: for each the time at which it will be full again.
 #[derive(Debug)]
-pub(crate) struct FloorLimit([Bucket; BUCKETS]);
-
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
-    left: u8,
-    /// When `left` was counted.
-    at: Millis,
-}
+pub(crate) struct FloorLimit([Millis; BUCKETS]);
 
 impl FloorLimit {
     pub(crate) const fn new() -> Self {
-        Self([Bucket { left: BURST, at: 0 }; BUCKETS])
+        Self([0; BUCKETS])
     }
 
     /// Whether a Floor may go to this address now; if so, it counts as sent.
@@ -34,24 +27,13 @@ impl FloorLimit {
         let mut hasher = Fnv(0xCBF2_9CE4_8422_2325);
         address.hash(&mut hasher);
         let bucket = usize::try_from(hasher.finish() % BUCKETS as u64).ok().and_then(|i| self.0.get_mut(i));
-        bucket.is_some_and(|bucket| bucket.take(now))
-    }
-}
-
-impl Bucket {
-    fn take(&mut self, now: Millis) -> bool {
-        let earned = now.saturating_sub(self.at) / REFILL_MS;
-        if earned > 0 {
-            self.left = u8::try_from(earned).unwrap_or(BURST).saturating_add(self.left).min(BURST);
-            self.at = now;
+        let Some(full_at) = bucket else { return false };
+        let wait = full_at.saturating_sub(now);
+        if wait > (BURST - 1) * REFILL_MS {
+            return false;
         }
-        match self.left.checked_sub(1) {
-            Some(left) => {
-                self.left = left;
-                true
-            }
-            None => false,
-        }
+        *full_at = now.saturating_add(wait + REFILL_MS);
+        true
     }
 }
 

@@ -136,9 +136,17 @@ impl<T: Table, E: Entropy> Server<T, E> {
         mark: u32,
     ) -> Result<Self, EntropyError> {
         let seed = Salt(draw(&mut entropy)?);
-        let floors = floors::FloorLimit::new();
-        let (cids, jitter) = (CidRange::ALL, Jitter::new(seed));
-        Ok(Self { table, entropy, gateway, cids, timing, mark, floors, jitter, next_ticket: 0 })
+        Ok(Self {
+            table,
+            entropy,
+            gateway,
+            cids: CidRange::ALL,
+            timing,
+            mark,
+            floors: floors::FloorLimit::new(),
+            jitter: Jitter::new(seed),
+            next_ticket: 0,
+        })
     }
 
     /// The devices.

@@ -10,16 +10,22 @@ const PATIENCE_MS: Millis = 1_000;
 /// The first copies of one device's datagrams for another gateway: three of them, whatever comes (M-92).
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Overheard {
-    hello: Option<First<Epoch>>,
+    hello: First,
     /// Of the confirmed entry, and of the candidate's.
-    data: [Option<First<(Epoch, SequenceNumber)>>; 2],
+    data: [First; 2],
 }
 
-/// What was heard, and when first.
+/// What was heard, and when first. Epoch 0 is nobody's: nothing was heard yet.
 #[derive(Clone, Copy, Debug)]
-struct First<T> {
-    what: T,
+struct First {
+    what: (Epoch, SequenceNumber),
     at: Millis,
+}
+
+impl Default for First {
+    fn default() -> Self {
+        Self { what: (Epoch::new(0, 0), SequenceNumber::FIRST), at: 0 }
+    }
 }
 
 /// Whether the entry that a Data names is the confirmed one or the candidate's.
@@ -32,7 +38,7 @@ pub(super) enum Which {
 impl Overheard {
     /// M-91: whether this Hello, which verified, is to be answered by this gateway now.
     pub(super) fn answers_hello(&mut self, now: Millis, epoch: Epoch) -> bool {
-        answers(&mut self.hello, now, epoch)
+        self.hello.answers(now, (epoch, SequenceNumber::FIRST))
     }
 
     /// M-90: the same for a Data with C that verified.
@@ -48,19 +54,17 @@ impl Overheard {
             Which::Confirmed => confirmed,
             Which::Candidate => candidate,
         };
-        answers(first, now, (epoch, number))
+        first.answers(now, (epoch, number))
     }
 }
 
-/// Only the newest is remembered: that is what a device repeats, and what was recorded before cannot displace it.
-fn answers<T: PartialOrd>(first: &mut Option<First<T>>, now: Millis, what: T) -> bool {
-    match first {
-        Some(first) if what < first.what => false,
-        Some(first) if what == first.what => now.saturating_sub(first.at) >= PATIENCE_MS,
-        _ => {
-            *first = Some(First { what, at: now });
-            false
+impl First {
+    /// Only the newest is remembered: that is what a device repeats, and what was recorded before cannot displace it.
+    fn answers(&mut self, now: Millis, what: (Epoch, SequenceNumber)) -> bool {
+        if what > self.what {
+            *self = Self { what, at: now };
         }
+        what == self.what && now.saturating_sub(self.at) >= PATIENCE_MS
     }
 }
 

@@ -10,6 +10,7 @@ use crate::record::{Entry, Record, Rotation, Status};
 
 use super::change::{Change, Durable, RecordChange, Ticket};
 use super::command::CommandId;
+use super::link::Active;
 use super::table::{Index, Peer, Table};
 use super::{Server, draw};
 
@@ -151,18 +152,21 @@ impl<T: Table, E: Entropy> Server<T, E> {
     pub(super) fn install(&mut self, index: Index, record: Record, author: Author) -> Option<CommandId> {
         let gateway = self.gateway;
         let peer = self.table.peer_mut(index)?;
-        let before = in_use(peer);
-        let old = core::mem::replace(&mut peer.record, record);
+        let (before, old, new) = (in_use(peer), &peer.record, &record);
         let link = &mut peer.link;
-        link.reserved.take_if(|cid| peer.record.entries().any(|entry| entry.cid == *cid));
-        link.candidate.take_if(|candidate| !peer.record.names(&candidate.entry));
-        let ended = link.active.take_if(|active| is_over(&active.entry, &old, &peer.record, author));
         if author == Author::Here {
-            link.owes_word |=
-                old.entries().any(|entry| entry.gateway != gateway && !peer.record.names(entry));
+            link.owes_word |= old.entries().any(|entry| entry.gateway != gateway && !new.names(entry));
+        }
+        link.reserved.take_if(|cid| new.entries().any(|entry| entry.cid == *cid));
+        link.candidate.take_if(|candidate| !new.names(&candidate.entry));
+        let ended = link.active.as_ref().filter(|active| is_over(&active.entry, old, new, author));
+        let unknown = ended.and_then(Active::unanswered);
+        if ended.is_some() {
+            link.active = None;
         }
         let in_service = link.active.as_ref().map(|active| &active.entry);
-        link.owes_word &= in_service.is_none() || peer.record.confirmed() != in_service;
+        link.owes_word &= in_service.is_none() || new.confirmed() != in_service;
+        peer.record = record;
         let after = in_use(peer);
         for cid in before.into_iter().flatten().filter(|cid| !after.contains(&Some(*cid))) {
             self.table.release(cid);
@@ -170,7 +174,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
         for cid in after.into_iter().flatten().filter(|cid| !before.contains(&Some(*cid))) {
             self.table.claim(cid, index);
         }
-        ended.and_then(|active| active.unanswered())
+        unknown
     }
 
     pub(super) fn change(&mut self, index: Index, record: Record) -> Option<(Admin, Change<RecordChange>)> {
