@@ -107,18 +107,34 @@ impl<T: Table, E: Entropy> Server<T, E> {
             return Err(rejected(Reject::NotActive));
         }
         let arrival = Arrival { now, from, len, index };
-        let has_counters =
-            |session: &Session<T::Backend>| session.cid() == data.cid && !session.is_worn_out();
-        if peer.link.candidate.as_ref().is_some_and(|candidate| has_counters(&candidate.session)) {
-            return first_data(peer, &arrival, data, sealed).map_err(rejected);
+        let unnamed = peer.unnamed().map(|entry| entry.cid);
+        let outcome = data_of(gateway, peer, &arrival, data, sealed).map_err(rejected);
+        // A session that no record names holds its id until it ends, and it may just have ended.
+        if let Some(cid) = unnamed.filter(|cid| peer.cids().all(|own| own != *cid)) {
+            self.table.release(cid);
         }
-        match peer.link.active.as_mut().filter(|active| has_counters(&active.session)) {
-            Some(active) => {
-                let result = active.session.verify(data, sealed);
-                finish(peer, &arrival, result, Confirmed::default()).map_err(rejected)
-            }
-            None => without_counters(gateway, peer, &arrival, data, sealed).map_err(rejected),
+        outcome
+    }
+}
+
+/// Data of one device: its candidate's, that of its session in service, or of an entry without counters.
+fn data_of<Address: Copy + PartialEq, O: Default, A: Backend>(
+    gateway: GatewayId,
+    peer: &mut Peer<Address, O, A>,
+    arrival: &Arrival<Address>,
+    data: &wire::Data,
+    sealed: Sealed<'_>,
+) -> Result<Outcome<Address>, Reject> {
+    let has_counters = |session: &Session<A>| session.cid() == data.cid && !session.is_worn_out();
+    if peer.link.candidate.as_ref().is_some_and(|candidate| has_counters(&candidate.session)) {
+        return first_data(peer, arrival, data, sealed);
+    }
+    match peer.link.active.as_mut().filter(|active| has_counters(&active.session)) {
+        Some(active) => {
+            let result = active.session.verify(data, sealed);
+            finish(peer, arrival, result, Confirmed::default())
         }
+        None => without_counters(gateway, peer, arrival, data, sealed),
     }
 }
 

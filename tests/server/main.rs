@@ -12,4 +12,5 @@ mod indexed;
 mod network;
 mod path;
 mod restart;
+mod stale;
 mod support;
