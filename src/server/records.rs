@@ -34,8 +34,8 @@ impl Admin {
 impl<T: Table, E: Entropy> Server<T, E> {
     /// Revokes, quarantines or (if it is not revoked) readmits a device. A device that is taken out of service
     /// is silent at once; the change makes that last. If the store cannot make it, because the record has changed
-    /// or for another reason, ask again: the device stays silent until then, or until a later readmission, but not
-    /// over a restart.
+    /// or for another reason, ask again: the device stays silent here until then, or until a later readmission by
+    /// this server, but not over a restart.
     ///
     /// # Errors
     /// [`AdminError::UnknownDevice`]; [`AdminError::Revoked`], which is final.
@@ -124,8 +124,12 @@ impl<T: Table, E: Entropy> Server<T, E> {
         }
         let unknown = self.replace(admin.index, durable.value)?;
         if let Some(peer) = self.table.peer_mut(admin.index) {
-            // What was ordered after the readmission stands.
-            peer.link.silenced.take_if(|silenced| admin.readmits && *silenced < admin.ticket);
+            // From here on the record says it, and whoever changes the record takes it back, here or elsewhere. What was
+            // ordered after a readmission stands.
+            let is_settled = |silenced: &mut Ticket| {
+                *silenced == admin.ticket || admin.readmits && *silenced < admin.ticket
+            };
+            peer.link.silenced.take_if(is_settled);
         }
         Ok(unknown)
     }
