@@ -207,6 +207,7 @@ error! {
         Known => "a device of this id is in the table",
         CidTaken => "another device's record names one of its connection ids",
         OtherDevice => "the record is not that of the device at this place",
+        Older => "the record is older than the one that is here",
     }
 }
 

@@ -18,13 +18,20 @@ impl<T: Table, E: Entropy> Server<T, E> {
     /// yet it does not obey, so a revocation holds on each gateway from here on. A session in service ends where
     /// the record names a newer one as confirmed; gives the command that this leaves *unknown*.
     ///
+    /// A record that was read before the last change and comes after it is refused, where that can be seen (M-130). A
+    /// quarantine or readmission is not seen in this way: hand records over in the order in which they were written.
+    ///
     /// # Errors
-    /// [`TableError::OtherDevice`]; [`TableError::CidTaken`] if the record names a connection id that this server
-    /// has given to another device: their ranges overlap. Nothing has changed then.
+    /// [`TableError::OtherDevice`]; [`TableError::Older`]; [`TableError::CidTaken`] if the record names a connection id
+    /// that this server has given to another device: their ranges overlap. Nothing has changed then.
     pub fn refresh(&mut self, index: Index, record: Record) -> Result<Option<CommandId>, TableError> {
         let peer = self.table.peer(index).filter(|peer| peer.record.device_id() == record.device_id());
-        if peer.ok_or(TableError::OtherDevice)?.record == record {
+        let known = &peer.ok_or(TableError::OtherDevice)?.record;
+        if *known == record {
             return Ok(None);
+        }
+        if record.precedes(known) {
+            return Err(TableError::Older);
         }
         if record.entries().any(|entry| self.is_given_to_other(index, entry.cid)) {
             return Err(TableError::CidTaken);

@@ -1,13 +1,24 @@
 //! What a gateway makes of records that come late, twice, or in the wrong order: SPEC 8.
 
-use moteseal::error::Reject;
-use moteseal::record::Status;
-use moteseal::server::Table;
+use moteseal::error::{Reject, TableError};
+use moteseal::record::{Record, Status};
+use moteseal::server::{CommandId, Table};
 
 use crate::gateways::*;
 use crate::support::*;
 
 impl Pair {
+    /// Hands a record to a gateway, whatever the store holds by now.
+    fn hands(
+        &mut self,
+        gateway: usize,
+        device: &Device,
+        record: Record,
+    ) -> Result<Option<CommandId>, TableError> {
+        let index = self.stale(gateway).index(device);
+        self.stale(gateway).server.refresh(index, record)
+    }
+
     /// The device says Hello, keeps its session, and somebody carries the Hello to a gateway, which offers a session.
     fn carries(&mut self, gateway: usize, device: &mut Device) {
         let session = device.session.take();
@@ -42,4 +53,60 @@ fn a_readmission_by_another_gateway_counts() {
     assert_eq!(pair.at(A).rejects(HERE, &data), Reject::NotActive);
     assert_eq!(pair.at(B).set_status(&device, Status::Active), None);
     assert!(pair.at(A).hears(HERE, &data).payload.is_some());
+}
+
+/// A record that was read before a change and comes after it.
+#[test]
+fn m_5_a_record_that_comes_late_readmits_nobody() {
+    let mut device = Device::new(1);
+    let mut pair = Pair::new(&[&device]);
+    pair.at(A).connect(&mut device, HERE);
+    let read = pair.at(A).record(&device);
+    assert_eq!(pair.at(B).set_status(&device, Status::Revoked), None);
+    pair.refresh(A);
+    assert_eq!(pair.hands(A, &device, read), Err(TableError::Older));
+    let data = device.hello(b"x");
+    assert_eq!(pair.stale(A).rejects(HERE, &data), Reject::NotActive);
+}
+
+/// The same, and what the record did not name yet is a connection id: it must not go to another device.
+#[test]
+fn m_12_a_record_that_comes_late_frees_no_connection_id() {
+    let mut devices: Vec<_> = (1..=20).map(Device::new).collect();
+    let mut pair = Pair::new(&devices.iter().collect::<Vec<_>>());
+    for gateway in [A, B] {
+        pair.refresh(gateway);
+    }
+    let read = pair.at(A).record(&devices[0]);
+    pair.stale(A).connect(&mut devices[0], HERE);
+    let session = devices[0].session.take();
+    // The session is over: nothing but the record holds the id.
+    devices[0].session = session;
+    let close = devices[0].control(&moteseal::control::Control::Close, false);
+    let _ = pair.stale(A).hears(HERE, &close);
+    let cid = cid_of(&devices[0]);
+    assert_eq!(pair.hands(A, &devices[0], read), Err(TableError::Older));
+    for device in &mut devices[1..] {
+        pair.stale(A).connect(device, HERE);
+        assert_ne!(cid_of(device), cid);
+    }
+    // All the records can be read by somebody who starts now.
+    pair.stale(A).crash();
+}
+
+/// The rotation that A has begun is not taken back by a record from before.
+#[test]
+fn m_123_a_record_that_comes_late_ends_no_session_under_the_next_key() {
+    let mut device = Device::new(1);
+    let mut pair = Pair::new(&[&device]);
+    pair.at(A).connect(&mut device, HERE);
+    let before = pair.at(A).record(&device);
+    pair.at(A).begin_rotation(&device);
+    let (rotate, _) = pair.at(A).poll(&device).unwrap();
+    let rotate = device.open(&rotate).control.unwrap();
+    device.rotate(&rotate);
+    pair.at(A).connect(&mut device, HERE);
+    assert_eq!(pair.hands(A, &device, before), Err(TableError::Older));
+    let data = device.data(b"x", true);
+    assert!(pair.stale(A).hears(HERE, &data).payload.is_some());
 }
