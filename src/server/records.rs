@@ -141,14 +141,15 @@ impl<T: Table, E: Entropy> Server<T, E> {
         RecordChange { expected, record, .. }: RecordChange,
     ) -> Result<Option<CommandId>, CommitError> {
         let peer = self.table.peer_mut(index).ok_or(CommitError::Conflict)?;
+        let is_known = is_known(&peer.record, &expected, &record);
         // By content, as a store compares (M-88): a quarantine and a readmission leave the record as it was, and a
         // change from before them, which the store has made, must not be refused here.
-        if peer.record != expected {
+        if !is_known && peer.record != expected {
             return Err(CommitError::Conflict);
         }
         let counted = record.clones.saturating_sub(expected.clones);
         peer.link.clones = peer.link.clones.saturating_sub(counted);
-        Ok(self.install(index, record, Author::Here))
+        Ok(if is_known { None } else { self.install(index, record, Author::Here) })
     }
 
     /// From now on this is the record. Sessions that have no place beside it end, and their connection ids belong to
@@ -190,6 +191,14 @@ impl<T: Table, E: Entropy> Server<T, E> {
     }
 }
 
+/// Whether the store's word of a change has come before its proof ([`refresh`](Server::refresh)). Of a newest Hello the
+/// entry tells, which no other change makes; a late one looks the same whoever recorded it, so it is never taken as
+/// known, or it might be delivered twice.
+fn is_known(now: &Record, expected: &Record, record: &Record) -> bool {
+    let brings_entry = record.candidate.as_ref().is_some_and(|entry| !expected.names(entry));
+    brings_entry && record.candidate == now.candidate || record.window == expected.window && now == record
+}
+
 /// Who has changed a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Author {
@@ -200,13 +209,15 @@ pub(super) enum Author {
 }
 
 /// Whether a session in service ends with a new record: the device is revoked, the session's key is gone, a newer
-/// session is confirmed, or this server gave its place away. What another gateway has merely offered ends nothing
-/// (M-129).
+/// session is confirmed, or this server gave its connection id or its place away. What another gateway has merely
+/// offered ends nothing (M-129).
 fn is_over(in_service: &Entry, old: &Record, new: &Record, author: Author) -> bool {
     let was_displaced = old.names(in_service) && !new.names(in_service);
+    let is_without_id = new.entries().any(|entry| entry.cid == in_service.cid && entry != in_service);
     new.status() == Status::Revoked
         || new.key_of(in_service).is_none()
         || new.confirmed().is_some_and(|confirmed| confirmed.epoch > in_service.epoch)
+        || is_without_id
         || author == Author::Here && was_displaced
 }
 

@@ -19,7 +19,8 @@ impl<T: Table, E: Entropy> Server<T, E> {
     /// the record names a newer one as confirmed; gives the command that this leaves *unknown*.
     ///
     /// A record that was read before the last change and comes after it is refused, where that can be seen (M-130). A
-    /// quarantine or readmission is not seen in this way: hand records over in the order in which they were written.
+    /// quarantine or readmission is not seen in this way: hand records over in the order in which they were written. A
+    /// change of this server's own may come back in this way before its proof is handed over.
     ///
     /// # Errors
     /// [`TableError::OtherDevice`]; [`TableError::Older`]; [`TableError::CidTaken`] if the record names a connection id

@@ -110,3 +110,56 @@ fn m_123_a_record_that_comes_late_ends_no_session_under_the_next_key() {
     let data = device.data(b"x", true);
     assert!(pair.stale(A).hears(HERE, &data).payload.is_some());
 }
+
+/// Whoever watches the store sees his own changes too, and perhaps before the store has answered him.
+#[test]
+fn m_54_a_change_that_is_read_before_its_proof_comes_loses_no_payload() {
+    let mut device = Device::new(1);
+    let mut pair = Pair::new(&[&device]);
+    let hello = device.hello(b"once");
+    let (held, change) = pair.at(A).pending(HERE, &hello);
+    let durable = pair.stale(A).store.make(change).unwrap();
+    assert_eq!(pair.refresh(A), []);
+    let fresh = fresh(pair.stale(A).server.commit(held, durable).unwrap());
+    assert_eq!(fresh.payload.as_deref(), Some(&b"once"[..]));
+    assert!(device.welcome(&fresh.welcome.unwrap()));
+    let data = device.data(b"x", true);
+    assert!(pair.at(A).hears(HERE, &data).confirmed);
+}
+
+/// The same with an administrative change.
+#[test]
+fn a_quarantine_that_is_read_before_its_proof_comes_is_taken() {
+    let device = Device::new(1);
+    let mut pair = Pair::new(&[&device]);
+    let (admin, change) = pair.at(A).server.set_status(device.id, Status::Quarantined).unwrap();
+    let durable = pair.stale(A).store.make(change).unwrap();
+    assert_eq!(pair.refresh(A), []);
+    assert_eq!(pair.stale(A).server.apply(admin, durable), Ok(None));
+    pair.at(B).set_status(&device, Status::Active);
+    let hello = { device }.hello(b"x");
+    let _ = pair.at(A).welcomes(HERE, &hello);
+}
+
+/// A session whose id its successor in the record has taken does not serve beside it.
+#[test]
+fn m_12_what_this_gateway_displaced_itself_ends_also_when_it_is_read_first() {
+    let mut device = Device::new(1);
+    let mut pair = Pair::new(&[&device]);
+    pair.at(A).connect(&mut device, HERE);
+    pair.at(A).offer(&mut device, HERE);
+    let session = device.session.take();
+    let hello = device.hello(b"");
+    let (held, change) = pair.at(A).pending(HERE, &hello);
+    let durable = pair.stale(A).store.make(change).unwrap();
+    device.session = session;
+    let first = device.data(b"first", true);
+    assert!(pair.stale(A).hears(HERE, &first).confirmed);
+    pair.refresh(A);
+    let index = pair.stale(A).index(&device);
+    assert!(!pair.stale(A).server.table().peer(index).unwrap().has_session());
+    let fresh = fresh(pair.stale(A).server.commit(held, durable).unwrap());
+    assert!(!device.welcome(&fresh.welcome.unwrap()));
+    let data = device.data(b"x", true);
+    assert!(pair.at(A).hears(HERE, &data).confirmed);
+}
