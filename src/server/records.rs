@@ -140,6 +140,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
         index: Index,
         RecordChange { expected, record, .. }: RecordChange,
     ) -> Result<Option<CommandId>, CommitError> {
+        let gateway = self.gateway;
         let peer = self.table.peer_mut(index).ok_or(CommitError::Conflict)?;
         let is_known = is_known(&peer.record, &expected, &record);
         // By content, as a store compares (M-88): a quarantine and a readmission leave the record as it was, and a
@@ -147,6 +148,8 @@ impl<T: Table, E: Entropy> Server<T, E> {
         if !is_known && peer.record != expected {
             return Err(CommitError::Conflict);
         }
+        let displaced = expected.entries().filter(|entry| entry.gateway != gateway && !record.names(entry));
+        peer.link.displaced = displaced.map(|entry| entry.epoch).max().max(peer.link.displaced);
         let counted = record.clones.saturating_sub(expected.clones);
         peer.link.clones = peer.link.clones.saturating_sub(counted);
         Ok(if is_known { None } else { self.install(index, record, Author::Here) })
@@ -155,13 +158,9 @@ impl<T: Table, E: Entropy> Server<T, E> {
     /// From now on this is the record. Sessions that have no place beside it end, and their connection ids belong to
     /// nobody then. Gives the command that this leaves *unknown*.
     pub(super) fn install(&mut self, index: Index, record: Record, author: Author) -> Option<CommandId> {
-        let gateway = self.gateway;
         let peer = self.table.peer_mut(index)?;
         let (before, old, new) = (in_use(peer), &peer.record, &record);
         let link = &mut peer.link;
-        if author == Author::Here {
-            link.owes_word |= old.entries().any(|entry| entry.gateway != gateway && !new.names(entry));
-        }
         link.reserved.take_if(|cid| new.entries().any(|entry| entry.cid == *cid));
         link.candidate.take_if(|candidate| !new.names(&candidate.entry));
         let ended = link.active.as_ref().filter(|active| is_over(&active.entry, old, new, author));
@@ -169,8 +168,6 @@ impl<T: Table, E: Entropy> Server<T, E> {
         if ended.is_some() {
             link.active = None;
         }
-        let in_service = link.active.as_ref().map(|active| &active.entry);
-        link.owes_word &= in_service.is_none() || new.confirmed() != in_service;
         peer.record = record;
         let after = in_use(peer);
         for cid in before.into_iter().flatten().filter(|cid| !after.contains(&Some(*cid))) {

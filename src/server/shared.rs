@@ -64,20 +64,22 @@ impl<T: Table, E: Entropy> Server<T, E> {
     }
 
     /// Whether another gateway has, or had, a session in the record, and this server's session in service does not
-    /// stand there as the confirmed one: [`write_confirmation`](Self::write_confirmation) is due (M-93). To be asked after a Data that
-    /// confirmed a session, and after [`refresh`](Self::refresh).
+    /// stand there as the confirmed one: [`write_confirmation`](Self::write_confirmation) is due (M-93). To be asked
+    /// after a Data that confirmed a session, and after [`refresh`](Self::refresh).
     pub fn confirmation_to_write(&self, index: Index) -> bool {
         let Some(peer) = self.table.peer(index) else { return false };
         let in_service = peer.link.active.as_ref().map(|active| &active.entry);
+        let confirmed = peer.record.confirmed();
         in_service.is_some()
-            && peer.record.confirmed() != in_service
-            && (peer.link.owes_word || peer.record.entries().any(|entry| entry.gateway != self.gateway))
+            && confirmed != in_service
+            && (peer.record.entries().any(|entry| entry.gateway != self.gateway)
+                || peer.link.displaced > confirmed.map(|entry| entry.epoch))
     }
 
     /// Writes down that the session in service is confirmed (M-93). Nothing waits for it.
     ///
     /// # Errors
-    /// [`AdminError::NotDue`] where nothing is to be written, and [`AdminError::UnknownDevice`].
+    /// [`AdminError::NotDue`] where nothing is to be written, be it that no device has this place.
     pub fn write_confirmation(&mut self, index: Index) -> Result<(Admin, Change<RecordChange>), AdminError> {
         if !self.confirmation_to_write(index) {
             return Err(AdminError::NotDue);

@@ -1,7 +1,7 @@
 //! What a gateway makes of records that come late, twice, or in the wrong order: SPEC 8.
 
 use moteseal::error::{Reject, TableError};
-use moteseal::record::{Record, Status};
+use moteseal::record::{GatewayId, Record, Status};
 use moteseal::server::{CommandId, Table};
 
 use crate::gateways::*;
@@ -162,4 +162,22 @@ fn m_12_what_this_gateway_displaced_itself_ends_also_when_it_is_read_first() {
     assert!(!device.welcome(&fresh.welcome.unwrap()));
     let data = device.data(b"x", true);
     assert!(pair.at(A).hears(HERE, &data).confirmed);
+}
+
+/// and its own older one still stands there as the confirmed one.
+#[test]
+fn m_93_the_word_is_owed_until_a_newer_session_is_confirmed() {
+    let mut device = Device::new(1);
+    let mut pair = Pair::new(&[&device]);
+    for _ in 0..2 {
+        pair.at(A).connect(&mut device, HERE);
+    }
+    let hello = device.hello(b"");
+    let _ = pair.at(A).welcomes(HERE, &hello);
+    assert_eq!(pair.at(A).record(&device).confirmed().unwrap().gateway, GatewayId(1));
+    pair.at(B).connect(&mut device, THERE);
+    pair.at(A).connect(&mut device, HERE);
+    pair.write_confirmation(A, &device);
+    let index = pair.at(B).index(&device);
+    assert!(!pair.at(B).server.table().peer(index).unwrap().has_session());
 }
