@@ -162,7 +162,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
         let (before, old, new) = (in_use(peer), &peer.record, &record);
         let link = &mut peer.link;
         link.reserved.take_if(|cid| new.entries().any(|entry| entry.cid == *cid));
-        link.candidate.take_if(|candidate| !new.names(&candidate.entry));
+        link.candidate.take_if(|offer| !new.names(&offer.entry) || is_void(&offer.entry, old, new));
         let ended = link.active.as_ref().filter(|active| is_over(&active.entry, old, new, author));
         let unknown = ended.and_then(Active::unanswered);
         if ended.is_some() {
@@ -205,14 +205,20 @@ pub(super) enum Author {
     Elsewhere,
 }
 
+/// Whether nothing may be opened or sealed any more under an entry's keys: the device is revoked, or the key that they
+/// were made from is gone, or is another one for a device that was provisioned anew.
+fn is_void(entry: &Entry, old: &Record, new: &Record) -> bool {
+    let key = new.key_of(entry);
+    new.status() == Status::Revoked || key.is_none() || key != old.key_of(entry)
+}
+
 /// Whether a session in service ends with a new record: the device is revoked, the session's key is gone, a newer
 /// session is confirmed, or this server gave its connection id or its place away. What another gateway has merely
 /// offered ends nothing (M-129).
 fn is_over(in_service: &Entry, old: &Record, new: &Record, author: Author) -> bool {
     let was_displaced = old.names(in_service) && !new.names(in_service);
     let is_without_id = new.entries().any(|entry| entry.cid == in_service.cid && entry != in_service);
-    new.status() == Status::Revoked
-        || new.key_of(in_service).is_none()
+    is_void(in_service, old, new)
         || new.confirmed().is_some_and(|confirmed| confirmed.epoch > in_service.epoch)
         || is_without_id
         || author == Author::Here && was_displaced

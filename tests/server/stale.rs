@@ -1,6 +1,8 @@
 //! What a gateway makes of records that come late, twice, or in the wrong order: SPEC 8.
 
 use moteseal::error::{Reject, TableError};
+use moteseal::keys::DeviceKey;
+use moteseal::number::Generation;
 use moteseal::record::{GatewayId, Record, Status};
 use moteseal::server::{CommandId, Table};
 
@@ -180,4 +182,17 @@ fn m_93_the_word_is_owed_until_a_newer_session_is_confirmed() {
     pair.write_confirmation(A, &device);
     let index = pair.at(B).index(&device);
     assert!(!pair.at(B).server.table().peer(index).unwrap().has_session());
+}
+
+/// Revoked and provisioned anew under the same id: A hears of the last step alone.
+#[test]
+fn m_5_no_session_outlives_the_key_that_it_was_made_under() {
+    let mut device = Device::new(1);
+    let mut pair = Pair::new(&[&device]);
+    pair.at(A).connect(&mut device, HERE);
+    pair.at(A).command(&device, 9, b"open");
+    let record = Record::provisioned(device.id, Generation::FIRST, DeviceKey::new([0xEE; 32])).raised(40);
+    assert_eq!(pair.hands(A, &device, record), Ok(Some(CommandId(9))));
+    let data = device.data(b"x", true);
+    assert_eq!(pair.stale(A).rejects(HERE, &data), Reject::UnknownConnection);
 }
