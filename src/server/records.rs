@@ -224,9 +224,17 @@ fn is_over(in_service: &Entry, old: &Record, new: &Record, author: Author) -> bo
         || author == Author::Here && was_displaced
 }
 
+/// The record with what the device has reported since it was written (M-86).
+pub(super) fn reported<Address, O, A: Backend>(peer: &Peer<Address, O, A>) -> Record {
+    let mut record = peer.record.clone();
+    record.clones = record.clones.saturating_add(peer.link.clones);
+    record.excused &= !peer.link.excuse_used;
+    record
+}
+
 /// The record with the session in service as the confirmed one.
 pub(super) fn with_confirmation<Address, O, A: Backend>(peer: &Peer<Address, O, A>) -> Record {
-    let mut record = peer.record.clone();
+    let mut record = reported(peer);
     if let Some(active) = &peer.link.active {
         record.candidate.take_if(|candidate| *candidate == active.entry);
         record.confirmed = Some(active.entry);

@@ -1,10 +1,11 @@
 //! What a gateway makes of records that come late, twice, or in the wrong order: SPEC 8.
 
+use moteseal::control::Control;
 use moteseal::error::{Reject, TableError};
 use moteseal::keys::DeviceKey;
 use moteseal::number::Generation;
 use moteseal::record::{GatewayId, Record, Status};
-use moteseal::server::{CommandId, Table};
+use moteseal::server::{CommandId, ControlEvent, Table};
 
 use crate::gateways::*;
 use crate::support::*;
@@ -39,7 +40,7 @@ fn m_76_the_id_of_a_session_that_closes_unnamed_is_free() {
     let cid = cid_of(&device);
     pair.carries(B, &mut device);
     pair.refresh(A);
-    let close = device.control(&moteseal::control::Control::Close, false);
+    let close = device.control(&Control::Close, false);
     let _ = pair.stale(A).hears(HERE, &close);
     assert_eq!(pair.stale(A).server.table().owner(cid), None);
 }
@@ -84,7 +85,7 @@ fn m_12_a_record_that_comes_late_frees_no_connection_id() {
     let session = devices[0].session.take();
     // The session is over: nothing but the record holds the id.
     devices[0].session = session;
-    let close = devices[0].control(&moteseal::control::Control::Close, false);
+    let close = devices[0].control(&Control::Close, false);
     let _ = pair.stale(A).hears(HERE, &close);
     let cid = cid_of(&devices[0]);
     assert_eq!(pair.hands(A, &devices[0], read), Err(TableError::Older));
@@ -195,4 +196,31 @@ fn m_5_no_session_outlives_the_key_that_it_was_made_under() {
     assert_eq!(pair.hands(A, &device, record), Ok(Some(CommandId(9))));
     let data = device.data(b"x", true);
     assert_eq!(pair.stale(A).rejects(HERE, &data), Reject::UnknownConnection);
+}
+
+/// A restore excuses one *moved*. Whoever takes the device over next learns that it was used up, and what was counted.
+#[test]
+fn m_86_what_is_written_at_a_confirmation_tells_of_the_excuse_and_of_the_clones() {
+    let mut device = Device::new(1);
+    let mut pair = Pair::new(&[&device]);
+    let raised = pair.at(A).record(&device).raised(3);
+    pair.stale(A).store.put(&raised);
+    device.boot = 4;
+    let moved = |pair: &mut Pair, gateway: usize, device: &mut Device| {
+        let moved = device.control(&Control::Moved(1), true);
+        match pair.at(gateway).hears(HERE, &moved).control {
+            Some(ControlEvent::Moved { excused, .. }) => excused,
+            other => panic!("not moved: {other:?}"),
+        }
+    };
+    pair.at(B).offer(&mut device, HERE);
+    pair.at(A).connect(&mut device, HERE);
+    assert!(moved(&mut pair, A, &mut device));
+    pair.write_confirmation(A, &device);
+    pair.at(B).connect(&mut device, HERE);
+    assert!(!moved(&mut pair, B, &mut device));
+    pair.write_confirmation(B, &device);
+    assert_eq!(pair.at(A).record(&device).clones(), 1);
+    pair.at(B).connect(&mut device, HERE);
+    assert_eq!(pair.at(A).record(&device).clones(), 1);
 }
