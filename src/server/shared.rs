@@ -4,7 +4,7 @@
 use crate::entropy::Entropy;
 use crate::error::{AdminError, TableError};
 use crate::number::ConnectionId;
-use crate::record::Record;
+use crate::record::{Record, Status};
 
 use super::Server;
 use super::change::{Change, RecordChange};
@@ -24,7 +24,8 @@ impl<T: Table, E: Entropy> Server<T, E> {
     ///
     /// # Errors
     /// [`TableError::OtherDevice`]; [`TableError::Older`]; [`TableError::CidTaken`] if the record names a connection id
-    /// that this server has given to another device: their ranges overlap. Nothing has changed then.
+    /// that this server has given to another device: their ranges overlap. Nothing has changed then, but that a device is
+    /// silent which the record takes out of service.
     pub fn refresh(&mut self, index: Index, record: Record) -> Result<Option<CommandId>, TableError> {
         let peer = self.table.peer(index).filter(|peer| peer.record.device_id() == record.device_id());
         let known = &peer.ok_or(TableError::OtherDevice)?.record;
@@ -35,6 +36,10 @@ impl<T: Table, E: Entropy> Server<T, E> {
             return Err(TableError::Older);
         }
         if record.entries().any(|entry| self.is_given_to_other(index, entry.cid)) {
+            if let Some(peer) = self.table.peer_mut(index).filter(|_| record.status() != Status::Active) {
+                // What cannot be taken as a whole does not keep a device in service.
+                peer.record.status = record.status();
+            }
             return Err(TableError::CidTaken);
         }
         for entry in record.entries() {

@@ -224,3 +224,22 @@ fn m_86_what_is_written_at_a_confirmation_tells_of_the_excuse_and_of_the_clones(
     pair.at(B).connect(&mut device, HERE);
     assert_eq!(pair.at(A).record(&device).clones(), 1);
 }
+
+/// The ranges overlap, and the record cannot be taken as it is; but the device is out of service, and that counts.
+#[test]
+fn m_65_a_revocation_holds_also_where_connection_ids_collide() {
+    let (mut one, mut two) = (Device::new(1), Device::new(2));
+    let mut pair = Pair::new(&[&one, &two]);
+    pair.at(A).connect(&mut one, HERE);
+    pair.at(A).connect(&mut two, HERE);
+    let entries = pair.at(A).record(&one).encode().expose()[58..58 + 56].to_vec();
+    for (status, refused) in [(2, Reject::NotActive), (1, Reject::NotActive)] {
+        let mut bytes = *pair.at(A).record(&two).encode().expose();
+        bytes[58..58 + 56].copy_from_slice(&entries);
+        bytes[1] = status;
+        let record = Record::decode(&bytes).unwrap();
+        assert_eq!(pair.hands(A, &two, record), Err(TableError::CidTaken));
+        let data = two.data(b"x", true);
+        assert_eq!(pair.stale(A).rejects(HERE, &data), refused);
+    }
+}
