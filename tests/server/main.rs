@@ -13,4 +13,5 @@ mod network;
 mod path;
 mod restart;
 mod stale;
+mod stale_network;
 mod support;
