@@ -124,8 +124,8 @@ impl<T: Table, E: Entropy> Server<T, E> {
         }
         let unknown = self.replace(admin.index, durable.value)?;
         if let Some(peer) = self.table.peer_mut(admin.index) {
-            // From here on the record says it, and whoever changes the record takes it back, here or elsewhere. What was
-            // ordered after a readmission stands.
+            // From here on the record says it, and whoever changes the record takes it back, here or elsewhere. What
+            // was ordered after a readmission stands.
             let is_settled = |silenced: &mut Ticket| {
                 *silenced == admin.ticket || admin.readmits && *silenced < admin.ticket
             };

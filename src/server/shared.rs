@@ -24,8 +24,8 @@ impl<T: Table, E: Entropy> Server<T, E> {
     ///
     /// # Errors
     /// [`TableError::OtherDevice`]; [`TableError::Older`]; [`TableError::CidTaken`] if the record names a connection id
-    /// that this server has given to another device: their ranges overlap. Nothing has changed then, but that a device is
-    /// silent which the record takes out of service.
+    /// that this server has given to another device: their ranges overlap. Nothing has changed then, but that a device
+    /// which the record takes out of service is silent.
     pub fn refresh(&mut self, index: Index, record: Record) -> Result<Option<CommandId>, TableError> {
         let peer = self.table.peer(index).filter(|peer| peer.record.device_id() == record.device_id());
         let known = &peer.ok_or(TableError::OtherDevice)?.record;
