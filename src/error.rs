@@ -207,6 +207,7 @@ error! {
         Known => "a device of this id is in the table",
         CidTaken => "another device's record names one of its connection ids",
         OtherDevice => "the record is not that of the device at this place",
+        Older => "the record is older than the one that is here",
     }
 }
 
@@ -246,7 +247,7 @@ pub enum AdminError {
     RotationUnderWay,
     /// No session under the next generation was confirmed.
     NoRotation,
-    /// The session in service has no predecessor of another gateway in the record.
+    /// No session is in service, or no other gateway waits for the word that it is confirmed.
     NotDue,
     /// Generation 255 is the last; the device must be provisioned anew.
     LastGeneration,
@@ -262,7 +263,7 @@ impl fmt::Display for AdminError {
             Self::NotActive => "the device is revoked or quarantined",
             Self::RotationUnderWay => "a rotation has begun and is not finished; it goes on by itself",
             Self::NoRotation => "no session under the next generation was confirmed",
-            Self::NotDue => "the record names no session of another gateway as the confirmed one",
+            Self::NotDue => "no other gateway waits for a word on the session in service",
             Self::LastGeneration => "generation 255 is the last; provision the device anew",
             Self::Entropy(error) => return error.fmt(f),
         })

@@ -224,6 +224,19 @@ impl Record {
         self.confirmed.iter().chain(&self.candidate)
     }
 
+    /// Whether this record was written before `other`, as far as that can be seen: something is missing here that
+    /// nothing but a restore takes away.
+    pub(crate) fn precedes(&self, other: &Self) -> bool {
+        let rotations = |record: &Self| (record.generation, record.rotation.is_some());
+        let confirmed = |record: &Self| record.confirmed.map(|entry| entry.epoch);
+        self.window.precedes(&other.window)
+            || rotations(self) < rotations(other)
+            // A rotation that finishes takes the entries of the old key along.
+            || self.generation == other.generation && confirmed(self) < confirmed(other)
+            || self.clones < other.clones
+            || self.status != Status::Revoked && other.status == Status::Revoked
+    }
+
     /// The record as bytes, for a store. They hold keys.
     pub fn encode(&self) -> EncodedRecord {
         let mut writer = Writer { bytes: [0; RECORD_LEN], at: 0 };

@@ -267,6 +267,11 @@ impl EpochWindow {
         }
     }
 
+    /// Whether something was accepted in `other` that is fresh here.
+    pub(crate) fn precedes(&self, other: &Self) -> bool {
+        self.newest < other.newest || self.newest == other.newest && other.seen & !self.seen != 0
+    }
+
     /// The window after `epoch` was accepted.
     #[must_use]
     pub fn with(&self, epoch: Epoch) -> Self {

@@ -95,7 +95,8 @@ impl<T> Change<T> {
     }
 
     /// The proof. To be called by a store, after the change is on stable storage and not before: whoever calls
-    /// it early delivers payloads twice after the next crash (M-54, M-106).
+    /// it early delivers payloads twice after the next crash (M-54, M-106). Nor is it to be called because the record
+    /// looks as if the change had been made: another gateway may have made the same one (M-131).
     pub fn committed(self) -> Durable<T> {
         Durable { ticket: self.ticket, value: self.value }
     }

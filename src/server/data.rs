@@ -107,18 +107,34 @@ impl<T: Table, E: Entropy> Server<T, E> {
             return Err(rejected(Reject::NotActive));
         }
         let arrival = Arrival { now, from, len, index };
-        let has_counters =
-            |session: &Session<T::Backend>| session.cid() == data.cid && !session.is_worn_out();
-        if peer.link.candidate.as_ref().is_some_and(|candidate| has_counters(&candidate.session)) {
-            return first_data(peer, &arrival, data, sealed).map_err(rejected);
+        let unnamed = peer.unnamed().map(|entry| entry.cid);
+        let outcome = data_of(gateway, peer, &arrival, data, sealed).map_err(rejected);
+        // A session that no record names holds its id until it ends, and it may just have ended.
+        if let Some(cid) = unnamed.filter(|cid| peer.cids().all(|own| own != *cid)) {
+            self.table.release(cid);
         }
-        match peer.link.active.as_mut().filter(|active| has_counters(&active.session)) {
-            Some(active) => {
-                let result = active.session.verify(data, sealed);
-                finish(peer, &arrival, result, Confirmed::default()).map_err(rejected)
-            }
-            None => without_counters(gateway, peer, &arrival, data, sealed).map_err(rejected),
+        outcome
+    }
+}
+
+/// Data of one device: its candidate's, that of its session in service, or of an entry without counters.
+fn data_of<Address: Copy + PartialEq, O: Default, A: Backend>(
+    gateway: GatewayId,
+    peer: &mut Peer<Address, O, A>,
+    arrival: &Arrival<Address>,
+    data: &wire::Data,
+    sealed: Sealed<'_>,
+) -> Result<Outcome<Address>, Reject> {
+    let has_counters = |session: &Session<A>| session.cid() == data.cid && !session.is_worn_out();
+    if peer.link.candidate.as_ref().is_some_and(|candidate| has_counters(&candidate.session)) {
+        return first_data(peer, arrival, data, sealed);
+    }
+    match peer.link.active.as_mut().filter(|active| has_counters(&active.session)) {
+        Some(active) => {
+            let result = active.session.verify(data, sealed);
+            finish(peer, arrival, result, Confirmed::default())
         }
+        None => without_counters(gateway, peer, arrival, data, sealed),
     }
 }
 
@@ -333,7 +349,7 @@ mod tests {
     use crate::entropy::FromFn;
     use crate::keys::DeviceKey;
     use crate::number::{Generation, Salt};
-    use crate::record::Record;
+    use crate::record::{Record, Status};
     use crate::server::{FixedTable, Received};
     use crate::wire::{Header, Hello};
     use std::vec::Vec;
@@ -363,23 +379,38 @@ mod tests {
         server.table.peer_mut(Index(0)).unwrap()
     }
 
-    /// The count itself, 2^36 forgeries, is out of a test's reach.
-    #[test]
-    fn m_77_a_worn_out_session_delivers_and_seals_nothing_and_its_command_gets_its_word() {
-        let key = DeviceKey::new([9; 32]);
+    /// A server with one device, which it has offered a session.
+    fn offered(key: &DeviceKey) -> (Server<FixedTable<u8, 1, 100>, impl Entropy + use<>>, Index) {
         let mut table = FixedTable::<u8, 1, 100>::new();
         let record = Record::provisioned(ID, Generation::FIRST, key.clone());
         let index = table.insert(record).unwrap();
         let mut next = 0;
-        let entropy = FromFn(|bytes: &mut [u8]| {
+        let entropy = FromFn(move |bytes: &mut [u8]| {
             next += 1;
             bytes.fill(next);
             Ok(())
         });
-        let mut server =
-            crate::server::Server::new(table, entropy, GatewayId(0), Timing::DEFAULT, 0).unwrap();
-        let Received::Pending(held, change) = server.receive(0, 1, hello(&key)) else { panic!() };
+        let mut server = Server::new(table, entropy, GatewayId(0), Timing::DEFAULT, 0).unwrap();
+        let Received::Pending(held, change) = server.receive(0, 1, hello(key)) else { panic!() };
         assert!(server.commit(held, change.committed()).unwrap().welcome.is_some());
+        (server, index)
+    }
+
+    #[test]
+    fn m_23_a_revocation_leaves_no_session_key_in_memory() {
+        let (mut server, index) = offered(&DeviceKey::new([9; 32]));
+        assert!(peer(&mut server).link.candidate.is_some());
+        let (admin, change) = server.set_status(ID, Status::Revoked).unwrap();
+        assert_eq!(server.apply(admin, change.committed()), Ok(None));
+        assert!(peer(&mut server).link.candidate.is_none());
+        assert!(!server.confirmation_to_write(index));
+    }
+
+    /// The count itself, 2^36 forgeries, is out of a test's reach.
+    #[test]
+    fn m_77_a_worn_out_session_delivers_and_seals_nothing_and_its_command_gets_its_word() {
+        let key = DeviceKey::new([9; 32]);
+        let (mut server, index) = offered(&key);
         let entry = *server.table().peer(index).unwrap().record().candidate().unwrap();
         let keys = key.session_keys(ID, EPOCH, SALT, entry.server_salt);
         let mut device = Session::<Portable>::new(Role::Device, keys, EPOCH, entry.cid);

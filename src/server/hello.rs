@@ -21,6 +21,7 @@ use crate::wire::{Floor, HELLO_HEADER_LEN, Header, Hello, Sealed, Welcome};
 use super::change::{Change, Durable, Payload, RecordChange, Ticket};
 use super::command::CommandId;
 use super::link::Candidate;
+use super::records::reported;
 use super::table::{Index, Peer, Table};
 use super::{Answer, AnswerKind, Outcome, Server, draw};
 
@@ -293,10 +294,8 @@ fn after_hello<Address, O, A: Backend>(
     epoch: Epoch,
     candidate: Option<Entry>,
 ) -> Record {
-    let mut record = peer.record.clone();
+    let mut record = reported(peer);
     record.window = record.window.with(epoch);
-    record.clones = record.clones.saturating_add(peer.link.clones);
-    record.excused &= !peer.link.excuse_used;
     if candidate.is_some() {
         let in_service = peer.link.active.as_ref().map(|active| active.entry);
         record.confirmed = in_service.or(record.confirmed);

@@ -3,7 +3,7 @@
 
 use crate::aead::{Backend, Tag};
 use crate::delivery::{AnswerLimit, Backoff, Millis};
-use crate::number::{ConnectionId, SequenceNumber};
+use crate::number::{ConnectionId, Epoch, SequenceNumber};
 use crate::record::Entry;
 use crate::session::Session;
 
@@ -30,9 +30,9 @@ pub(crate) struct Link<Address, O, A: Backend> {
     pub(super) excuse_used: bool,
     /// Jumps of the device's counter to be added to the record when it is next written.
     pub(super) clones: u32,
-    /// This server has taken an entry of another gateway out of the record, which does not know yet whether the
-    /// device came over (M-93).
-    pub(super) owes_word: bool,
+    /// The newest session of another gateway that this server has taken out of the record. That gateway does not know
+    /// whether the device came over until a newer one stands there as confirmed (M-93).
+    pub(super) displaced: Option<Epoch>,
     /// What other gateways are to answer.
     pub(super) overheard: Overheard,
 }
@@ -47,7 +47,7 @@ impl<Address, O, A: Backend> Default for Link<Address, O, A> {
             resets: [None; 2],
             excuse_used: false,
             clones: 0,
-            owes_word: false,
+            displaced: None,
             overheard: Overheard::default(),
         }
     }

@@ -1,5 +1,5 @@
 //! What another gateway is to answer: silence to the first copy, and only where that other gateway seems to be gone,
-//! an answer to a later one. A device whose own gateway answers never sends a copy a second later. SPEC section 8.
+//! an answer to a later one. A device that hears its own gateway never sends a copy a second later. SPEC section 8.
 
 use crate::delivery::Millis;
 use crate::number::{Epoch, SequenceNumber};

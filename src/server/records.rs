@@ -34,8 +34,8 @@ impl Admin {
 impl<T: Table, E: Entropy> Server<T, E> {
     /// Revokes, quarantines or (if it is not revoked) readmits a device. A device that is taken out of service
     /// is silent at once; the change makes that last. If the store cannot make it, because the record has changed
-    /// or for another reason, ask again: the device stays silent until then, or until a later readmission, but not
-    /// over a restart.
+    /// or for another reason, ask again: the device stays silent here until then, or until a later readmission by
+    /// this server, but not over a restart.
     ///
     /// # Errors
     /// [`AdminError::UnknownDevice`]; [`AdminError::Revoked`], which is final.
@@ -124,8 +124,12 @@ impl<T: Table, E: Entropy> Server<T, E> {
         }
         let unknown = self.replace(admin.index, durable.value)?;
         if let Some(peer) = self.table.peer_mut(admin.index) {
-            // What was ordered after the readmission stands.
-            peer.link.silenced.take_if(|silenced| admin.readmits && *silenced < admin.ticket);
+            // From here on the record says it, and whoever changes the record takes it back, here or elsewhere. What
+            // was ordered after a readmission stands.
+            let is_settled = |silenced: &mut Ticket| {
+                *silenced == admin.ticket || admin.readmits && *silenced < admin.ticket
+            };
+            peer.link.silenced.take_if(is_settled);
         }
         Ok(unknown)
     }
@@ -136,36 +140,34 @@ impl<T: Table, E: Entropy> Server<T, E> {
         index: Index,
         RecordChange { expected, record, .. }: RecordChange,
     ) -> Result<Option<CommandId>, CommitError> {
+        let gateway = self.gateway;
         let peer = self.table.peer_mut(index).ok_or(CommitError::Conflict)?;
+        let is_known = is_known(&peer.record, &expected, &record);
         // By content, as a store compares (M-88): a quarantine and a readmission leave the record as it was, and a
         // change from before them, which the store has made, must not be refused here.
-        if peer.record != expected {
+        if !is_known && peer.record != expected {
             return Err(CommitError::Conflict);
         }
+        let displaced = expected.entries().filter(|entry| entry.gateway != gateway && !record.names(entry));
+        peer.link.displaced = displaced.map(|entry| entry.epoch).max().max(peer.link.displaced);
         let counted = record.clones.saturating_sub(expected.clones);
         peer.link.clones = peer.link.clones.saturating_sub(counted);
-        Ok(self.install(index, record, Author::Here))
+        Ok(if is_known { None } else { self.install(index, record, Author::Here) })
     }
 
     /// From now on this is the record. Sessions that have no place beside it end, and their connection ids belong to
     /// nobody then. Gives the command that this leaves *unknown*.
     pub(super) fn install(&mut self, index: Index, record: Record, author: Author) -> Option<CommandId> {
-        let gateway = self.gateway;
         let peer = self.table.peer_mut(index)?;
         let (before, old, new) = (in_use(peer), &peer.record, &record);
         let link = &mut peer.link;
-        if author == Author::Here {
-            link.owes_word |= old.entries().any(|entry| entry.gateway != gateway && !new.names(entry));
-        }
         link.reserved.take_if(|cid| new.entries().any(|entry| entry.cid == *cid));
-        link.candidate.take_if(|candidate| !new.names(&candidate.entry));
+        link.candidate.take_if(|offer| !new.names(&offer.entry) || is_void(&offer.entry, old, new));
         let ended = link.active.as_ref().filter(|active| is_over(&active.entry, old, new, author));
         let unknown = ended.and_then(Active::unanswered);
         if ended.is_some() {
             link.active = None;
         }
-        let in_service = link.active.as_ref().map(|active| &active.entry);
-        link.owes_word &= in_service.is_none() || new.confirmed() != in_service;
         peer.record = record;
         let after = in_use(peer);
         for cid in before.into_iter().flatten().filter(|cid| !after.contains(&Some(*cid))) {
@@ -186,6 +188,14 @@ impl<T: Table, E: Entropy> Server<T, E> {
     }
 }
 
+/// Whether the store's word of a change has come before its proof ([`refresh`](Server::refresh)). Of a newest Hello the
+/// entry tells, which no other change makes; a late one looks the same whoever recorded it, so it is never taken as
+/// known, or it might be delivered twice.
+fn is_known(now: &Record, expected: &Record, record: &Record) -> bool {
+    let brings_entry = record.candidate.as_ref().is_some_and(|entry| !expected.names(entry));
+    brings_entry && record.candidate == now.candidate || record.window == expected.window && now == record
+}
+
 /// Who has changed a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Author {
@@ -195,20 +205,36 @@ pub(super) enum Author {
     Elsewhere,
 }
 
+/// Whether nothing may be opened or sealed any more under an entry's keys: the device is revoked, or the key that they
+/// were made from is gone, or is another one for a device that was provisioned anew.
+fn is_void(entry: &Entry, old: &Record, new: &Record) -> bool {
+    let key = new.key_of(entry);
+    new.status() == Status::Revoked || key.is_none() || key != old.key_of(entry)
+}
+
 /// Whether a session in service ends with a new record: the device is revoked, the session's key is gone, a newer
-/// session is confirmed, or this server gave its place away. What another gateway has merely offered ends nothing
-/// (M-129).
+/// session is confirmed, or this server gave its connection id or its place away. What another gateway has merely
+/// offered ends nothing (M-129).
 fn is_over(in_service: &Entry, old: &Record, new: &Record, author: Author) -> bool {
     let was_displaced = old.names(in_service) && !new.names(in_service);
-    new.status() == Status::Revoked
-        || new.key_of(in_service).is_none()
+    let is_without_id = new.entries().any(|entry| entry.cid == in_service.cid && entry != in_service);
+    is_void(in_service, old, new)
         || new.confirmed().is_some_and(|confirmed| confirmed.epoch > in_service.epoch)
+        || is_without_id
         || author == Author::Here && was_displaced
+}
+
+/// The record with what the device has reported since it was written (M-86).
+pub(super) fn reported<Address, O, A: Backend>(peer: &Peer<Address, O, A>) -> Record {
+    let mut record = peer.record.clone();
+    record.clones = record.clones.saturating_add(peer.link.clones);
+    record.excused &= !peer.link.excuse_used;
+    record
 }
 
 /// The record with the session in service as the confirmed one.
 pub(super) fn with_confirmation<Address, O, A: Backend>(peer: &Peer<Address, O, A>) -> Record {
-    let mut record = peer.record.clone();
+    let mut record = reported(peer);
     if let Some(active) = &peer.link.active {
         record.candidate.take_if(|candidate| *candidate == active.entry);
         record.confirmed = Some(active.entry);

@@ -4,7 +4,7 @@
 use crate::entropy::Entropy;
 use crate::error::{AdminError, TableError};
 use crate::number::ConnectionId;
-use crate::record::Record;
+use crate::record::{Record, Status};
 
 use super::Server;
 use super::change::{Change, RecordChange};
@@ -18,15 +18,28 @@ impl<T: Table, E: Entropy> Server<T, E> {
     /// yet it does not obey, so a revocation holds on each gateway from here on. A session in service ends where
     /// the record names a newer one as confirmed; gives the command that this leaves *unknown*.
     ///
+    /// A record that was read before the last change and comes after it is refused, where that can be seen (M-130). A
+    /// quarantine or readmission is not seen in this way: hand records over in the order in which they were written. A
+    /// change of this server's own may come back in this way before its proof is handed over.
+    ///
     /// # Errors
-    /// [`TableError::OtherDevice`]; [`TableError::CidTaken`] if the record names a connection id that this server
-    /// has given to another device: their ranges overlap. Nothing has changed then.
+    /// [`TableError::OtherDevice`]; [`TableError::Older`]; [`TableError::CidTaken`] if the record names a connection id
+    /// that this server has given to another device: their ranges overlap. Nothing has changed then, but that a device
+    /// which the record takes out of service is silent.
     pub fn refresh(&mut self, index: Index, record: Record) -> Result<Option<CommandId>, TableError> {
         let peer = self.table.peer(index).filter(|peer| peer.record.device_id() == record.device_id());
-        if peer.ok_or(TableError::OtherDevice)?.record == record {
+        let known = &peer.ok_or(TableError::OtherDevice)?.record;
+        if *known == record {
             return Ok(None);
         }
+        if record.precedes(known) {
+            return Err(TableError::Older);
+        }
         if record.entries().any(|entry| self.is_given_to_other(index, entry.cid)) {
+            if let Some(peer) = self.table.peer_mut(index).filter(|_| record.status() != Status::Active) {
+                // What cannot be taken as a whole does not keep a device in service.
+                peer.record.status = record.status();
+            }
             return Err(TableError::CidTaken);
         }
         for entry in record.entries() {
@@ -56,20 +69,22 @@ impl<T: Table, E: Entropy> Server<T, E> {
     }
 
     /// Whether another gateway has, or had, a session in the record, and this server's session in service does not
-    /// stand there as the confirmed one: [`write_confirmation`](Self::write_confirmation) is due (M-93). To be asked after a Data that
-    /// confirmed a session, and after [`refresh`](Self::refresh).
+    /// stand there as the confirmed one: [`write_confirmation`](Self::write_confirmation) is due (M-93). To be asked
+    /// after a Data that confirmed a session, and after [`refresh`](Self::refresh).
     pub fn confirmation_to_write(&self, index: Index) -> bool {
         let Some(peer) = self.table.peer(index) else { return false };
         let in_service = peer.link.active.as_ref().map(|active| &active.entry);
+        let confirmed = peer.record.confirmed();
         in_service.is_some()
-            && peer.record.confirmed() != in_service
-            && (peer.link.owes_word || peer.record.entries().any(|entry| entry.gateway != self.gateway))
+            && confirmed != in_service
+            && (peer.record.entries().any(|entry| entry.gateway != self.gateway)
+                || peer.link.displaced > confirmed.map(|entry| entry.epoch))
     }
 
     /// Writes down that the session in service is confirmed (M-93). Nothing waits for it.
     ///
     /// # Errors
-    /// [`AdminError::NotDue`] where nothing is to be written, and [`AdminError::UnknownDevice`].
+    /// [`AdminError::NotDue`] where nothing is to be written, be it that no device has this place.
     pub fn write_confirmation(&mut self, index: Index) -> Result<(Admin, Change<RecordChange>), AdminError> {
         if !self.confirmation_to_write(index) {
             return Err(AdminError::NotDue);

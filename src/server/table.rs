@@ -7,7 +7,7 @@ use core::hash::Hash;
 use crate::aead::{Backend, Portable};
 use crate::error::TableError;
 use crate::number::{ConnectionId, DeviceId};
-use crate::record::{Record, Status};
+use crate::record::{Entry, Record, Status};
 
 use super::link::Link;
 
@@ -66,9 +66,13 @@ impl<Address, O, A: Backend> Peer<Address, O, A> {
     /// The connection ids that are in use for this device: those of its record, that of a session in service which
     /// the record does not name, and one that is about to be.
     pub fn cids(&self) -> impl Iterator<Item = ConnectionId> {
+        self.record.entries().chain(self.unnamed()).map(|entry| entry.cid).chain(self.link.reserved)
+    }
+
+    /// The session in service, where the record does not name it (M-129).
+    pub(super) fn unnamed(&self) -> Option<&Entry> {
         let in_service = self.link.active.as_ref().map(|active| &active.entry);
-        let unnamed = in_service.filter(|entry| !self.record.names(entry));
-        self.record.entries().chain(unnamed).map(|entry| entry.cid).chain(self.link.reserved)
+        in_service.filter(|entry| !self.record.names(entry))
     }
 }
 

@@ -6,26 +6,26 @@ use moteseal::server::{AnswerKind, CidRange, CommandId, CommandState};
 
 use crate::support::*;
 
-const HERE: Address = 1;
-const THERE: Address = 2;
-const A: usize = 0;
-const B: usize = 1;
+pub const HERE: Address = 1;
+pub const THERE: Address = 2;
+pub const A: usize = 0;
+pub const B: usize = 1;
 
 /// Two gateways. The store is with the one that is asked last; what a server knows of it is another matter.
-struct Pair {
-    worlds: Vec<World>,
+pub struct Pair {
+    pub worlds: Vec<World>,
     holder: usize,
 }
 
 impl Pair {
-    fn new(devices: &[&Device]) -> Self {
+    pub fn new(devices: &[&Device]) -> Self {
         let store = World::new(devices).store;
         let worlds = (1..=2).map(|id| World::of(GatewayId(id), store.clone(), 0)).collect();
         Self { worlds, holder: A }
     }
 
     /// A gateway, with the store as it is and the records that it happens to know.
-    fn stale(&mut self, gateway: usize) -> &mut World {
+    pub fn stale(&mut self, gateway: usize) -> &mut World {
         if gateway != self.holder {
             let store = std::mem::take(&mut self.worlds[self.holder].store);
             self.worlds[gateway].store = store;
@@ -35,7 +35,7 @@ impl Pair {
     }
 
     /// A gateway that has read the store. Gives the commands that this left unknown.
-    fn refresh(&mut self, gateway: usize) -> Vec<CommandId> {
+    pub fn refresh(&mut self, gateway: usize) -> Vec<CommandId> {
         let world = self.stale(gateway);
         let records: Vec<_> =
             world.store.records.values().map(|bytes| Record::decode(bytes).unwrap()).collect();
@@ -47,19 +47,19 @@ impl Pair {
     }
 
     /// A gateway that knows what the store holds.
-    fn at(&mut self, gateway: usize) -> &mut World {
+    pub fn at(&mut self, gateway: usize) -> &mut World {
         self.refresh(gateway);
         self.stale(gateway)
     }
 
-    fn sleep(&mut self, ms: u64) {
+    pub fn sleep(&mut self, ms: u64) {
         for world in &mut self.worlds {
             world.now += ms;
         }
     }
 
     /// Writes the confirmation that is due at a gateway.
-    fn write_confirmation(&mut self, gateway: usize, device: &Device) {
+    pub fn write_confirmation(&mut self, gateway: usize, device: &Device) {
         let world = self.at(gateway);
         let index = world.index(device);
         assert!(world.server.confirmation_to_write(index));

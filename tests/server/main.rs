@@ -12,4 +12,6 @@ mod indexed;
 mod network;
 mod path;
 mod restart;
+mod stale;
+mod stale_network;
 mod support;
