@@ -1,5 +1,6 @@
 """The bytes of the datagrams: numbers, connection ids, acknowledgement blocks, headers, sealing."""
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 from keys import floor_key, hello_key, u16
@@ -56,7 +57,7 @@ def cid_value(cid: bytes) -> int:
 # --- acknowledgement blocks ------------------------------------------------------------------
 
 
-def ack_encode(number: int, also: set[int] = frozenset()) -> bytes:
+def ack_encode(number: int, also: Set[int] = frozenset()) -> bytes:
     """`number` and those of `also` that are among the eight before it."""
     bitmap = sum(1 << i for i in range(8) if number - 1 - i in also)
     return u16(number) + bytes([bitmap])

@@ -1,5 +1,6 @@
 """Every key of the protocol and its label. Labels are ASCII, joined without lengths or NUL."""
 
+import hmac
 from dataclasses import dataclass
 
 from primitives import hkdf_expand, hkdf_extract, hmac_sha256
@@ -95,16 +96,25 @@ def rotation_message(new_generation: int, device_id: bytes, r0: bytes) -> bytes:
     return b"moteseal/1 r" + u8(SUITE) + u8(new_generation) + device_id + r0
 
 
+def rotate_info(new_generation: int, device_id: bytes) -> bytes:
+    return b"moteseal/1 rotate" + u8(SUITE) + u8(new_generation) + device_id
+
+
 def rotate(rotation_key: bytes, device_id: bytes, generation: int, r0: bytes) -> Rotation:
     new = generation + 1
     message = rotation_message(new, device_id, r0)
     mac = hmac_sha256(rotation_key, message)
     r = r0 + mac[:16]
-    info = b"moteseal/1 rotate" + u8(SUITE) + u8(new) + device_id
+    info = rotate_info(new, device_id)
     prk = hkdf_extract(rotation_key, r)
     return Rotation(new, message, mac, r, info, prk, hkdf_expand(prk, info, KEY_LEN))
 
 
 def r_proves_itself(rotation_key: bytes, device_id: bytes, new_generation: int, r: bytes) -> bool:
     mac = hmac_sha256(rotation_key, rotation_message(new_generation, device_id, r[:16]))
-    return mac[:16] == r[16:]
+    return hmac.compare_digest(mac[:16], r[16:])
+
+
+def rotated_key(rotation_key: bytes, device_id: bytes, new_generation: int, r: bytes) -> bytes:
+    """What a device that holds a proven r derives from it."""
+    return hkdf_expand(hkdf_extract(rotation_key, r), rotate_info(new_generation, device_id), KEY_LEN)
