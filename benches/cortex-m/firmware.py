@@ -10,6 +10,11 @@ import typing
 import elf
 
 ROOT = pathlib.Path(__file__).resolve().parent
+REPOSITORY = ROOT.parent.parent
+# What stands before a file of the repository, and before one of a crate, in what a compiler tells. The names are those of
+# tools/embedded/placeless; the paths, those of a plain cargo.
+OURS = re.compile(rf"^(?:{re.escape(str(REPOSITORY))}|/moteseal)/")
+CRATES = re.compile(r"^(?:.*/registry/src/[^/]+|/registry)/")
 COMPACT = ["--cfg", 'sha2_backend_soft="compact"']
 
 
@@ -51,7 +56,7 @@ class BuildError(Exception):
 
 def cargo() -> str:
     """The cargo to build with: that of CARGO, else the project's for embedded targets, else the one on the path."""
-    wrapper = ROOT.parent.parent / "tools" / "embedded" / "cargo"
+    wrapper = REPOSITORY / "tools" / "embedded" / "cargo"
     return os.environ.get("CARGO") or (str(wrapper) if wrapper.exists() else "cargo")
 
 

@@ -21,8 +21,9 @@ def places(core: firmware.Core, flavour: str, program: str) -> list[str]:
 
 def shortened(place: str) -> str:
     """Without the directories of this machine."""
-    place = re.sub(r".*/registry/src/[^/]*/|/rustc/[0-9a-f]*/", "", place)
-    return place.replace(f"{firmware.ROOT.parent.parent}/", "")
+    for before in (firmware.OURS.pattern, firmware.CRATES.pattern, "^/rustc/[0-9a-f]*/"):
+        place = re.sub(before, "", place)
+    return place
 
 
 def main() -> int:

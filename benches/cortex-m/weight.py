@@ -12,9 +12,8 @@ import sys
 import elf
 import firmware
 
-LIBRARY = firmware.ROOT.parent.parent / "src"
 INSTRUCTION = re.compile(r"\s*([0-9a-f]+):\t([0-9a-f ]+?)\s*\t")
-CRATE = re.compile(r"/registry/src/[^/]+/(.+?)-\d+\.\d+\.\d+[^/]*/")
+CRATE = re.compile(rf"(?:{firmware.CRATES.pattern})(.+?)-\d+\.\d+\.\d+[^/]*/")
 
 
 def by_part(program: pathlib.Path) -> dict[str, int]:
@@ -43,11 +42,12 @@ def sources(program: pathlib.Path, addresses: list[str]) -> list[str]:
 
 
 def part(source: str) -> str:
-    if source.startswith(str(LIBRARY)):
-        return "src" + source.removeprefix(str(LIBRARY)).rsplit(":", 1)[0]
-    if source.startswith(str(firmware.ROOT)):
+    ours, found = firmware.OURS.sub("", source), CRATE.match(source)
+    if ours.startswith("src/"):
+        return ours.rsplit(":", 1)[0]
+    if ours.startswith("benches/"):
         return "the firmware around the library"
-    if found := CRATE.search(source):
+    if found:
         return found.group(1)
     return "compiler_builtins, core"
 

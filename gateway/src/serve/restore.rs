@@ -36,7 +36,7 @@ fn restore_locked(paths: &Paths, from: &Path, draft: &Path, confirms_raise: bool
     if let Some(record) =
         backup.records.iter().find(|r| !journal.state().devices.contains_key(&r.device_id()))
     {
-        let what = format_args!(
+        let what = format!(
             "holds device {}, which the journal does not know; nothing was changed. The backup belongs to another \
              gateway, or the journal does",
             record.device_id()
