@@ -20,7 +20,8 @@ epoch). Device ids and payloads are hexadecimal digits, an epoch is \"boot.count
   early (device, epoch, payload): the payload of that Hello; device and epoch name it
   session (device, epoch): the device has taken the session up; the one before has ended
   data (device, epoch, seq, payload): a payload; device, epoch and seq name it
-  malformed (device, epoch, seq): a Data that was authentic and made no sense; nothing of it was delivered
+  malformed (device, epoch, seq): the Data that confirmed a session was authentic and made no sense; nothing of it
+      was delivered. Later ones are counted: rejected, reason malformed
   queued (device, command): a command is in the durable queue
   sent (device, command, epoch): it was sent in that session, and is repeated until it is acknowledged
   acknowledged (device, command): the device has recorded it
