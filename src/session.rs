@@ -105,6 +105,12 @@ impl<A: Backend> Session<A> {
         }
     }
 
+    /// Changes keys with somebody: into a session that has its place, or out of one that leaves it, so that no copy stays
+    /// behind (M-23).
+    pub(crate) const fn swap_keys(&mut self, keys: &mut SessionKeys) {
+        core::mem::swap(&mut self.keys, keys);
+    }
+
     /// The connection id.
     pub const fn cid(&self) -> ConnectionId {
         self.cid
