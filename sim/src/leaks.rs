@@ -73,7 +73,7 @@ fn base64(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    const SECRET: [u8; 32] = *b"\x01\x9a\xfe\x03 a secret of thirty-two bytes";
+    const SECRET: [u8; 32] = *b"\x01\x9a\xfe\x03 a secret of thirty two byt";
 
     #[test]
     fn a_secret_is_found_in_every_form_and_in_part() {
