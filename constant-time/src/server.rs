@@ -115,7 +115,7 @@ fn without_counters<A: Backend>(
 fn rotation<A: Backend>(table: &mut Table) {
     let (mut device, mut gateway) = session::<A>();
     let key = rotation_key();
-    table.judging("a rotation begun", 1, RECORDS, || {
+    table.judging("a rotation begun", 3, RECORDS, || {
         let (admin, change) = gateway.begin_rotation(ID, &key).expect("none is under way");
         gateway.apply(admin, change.committed()).expect("there is one store");
     });
@@ -123,7 +123,7 @@ fn rotation<A: Backend>(table: &mut Table) {
     device.receive(0, &mut rotate.clone()).expect("authentic");
     settle(&mut device, &mut gateway, 0);
     assert!(gateway.rotation_to_finish(INDEX).is_some());
-    table.judging("a rotation finished", 3, RECORDS, || {
+    table.judging("a rotation finished", 4, RECORDS, || {
         let (admin, change) = gateway.finish_rotation(INDEX).expect("a session under the new key");
         gateway.apply(admin, change.committed()).expect("there is one store");
     });
