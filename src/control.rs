@@ -6,6 +6,8 @@
 //! moved   03 | boot counter 4               device -> server
 //! ```
 
+use core::fmt;
+
 use crate::error::Malformed;
 use crate::keys::{KEY_LEN, RotationSecret};
 use crate::number::Generation;
@@ -57,13 +59,20 @@ pub enum Control {
 }
 
 /// The bytes of a control message.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ControlBytes(heapless::Vec<u8, CONTROL_MAX_LEN>);
 
 impl ControlBytes {
     /// The payload of the Data.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+}
+
+impl fmt::Debug for ControlBytes {
+    /// A *rotate* holds a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ControlBytes({} bytes)", self.0.len())
     }
 }
 

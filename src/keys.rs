@@ -93,12 +93,22 @@ secret! {
 }
 
 /// The two keys of one session.
+///
+/// What is moved leaves its bytes where it was, and nobody wipes them there. So the crate moves no keys from one place to
+/// another: they are swapped, and nothing is left behind.
 #[derive(Clone, Debug)]
 pub struct SessionKeys {
     /// Protects what the device sends.
     pub up: AeadKey,
     /// Protects what the server sends.
     pub down: AeadKey,
+}
+
+impl SessionKeys {
+    /// Room for keys, with none in it.
+    pub(crate) const fn blank() -> Self {
+        Self { up: AeadKey([0; KEY_LEN]), down: AeadKey([0; KEY_LEN]) }
+    }
 }
 
 impl FleetKey {
@@ -138,10 +148,11 @@ impl DeviceKey {
     ) -> SessionKeys {
         let info =
             [label::SESSION, &[SUITE], device_id.as_bytes(), epoch.as_bytes(), &salt.0, &server_salt.0];
-        // The two blocks of an output of 64 bytes.
-        let up = AeadKey(expand(&self.0, &info));
-        let down = AeadKey(expand_block(&self.0, &up.0, &info, 2));
-        SessionKeys { up, down }
+        // The two blocks of an output of 64 bytes, each made in its place.
+        let mut keys = SessionKeys::blank();
+        keys.up.0 = expand(&self.0, &info);
+        keys.down.0 = expand_block(&self.0, &keys.up.0, &info, 2);
+        keys
     }
 
     /// The salt of a Hello of a device without an RNG.

@@ -159,9 +159,11 @@ impl Record {
     /// The same record with the rotation finished: the old key is gone, and the entries made under it.
     #[must_use]
     pub fn with_rotation_finished(mut self) -> Self {
-        if let (Some(rotation), Some(next)) = (self.rotation.take(), self.generation.next()) {
+        if let (Some(rotation), Some(next)) = (&self.rotation, self.generation.next()) {
             self.generation = next;
-            self.key = rotation.key.clone();
+            self.key.clone_from(&rotation.key);
+            // Assigned rather than taken: so its keys are wiped where they lie.
+            self.rotation = None;
             self.confirmed = self.confirmed.filter(|entry| entry.generation == next);
             self.candidate = self.candidate.filter(|entry| entry.generation == next);
         }

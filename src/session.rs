@@ -6,6 +6,7 @@
 //! verify    Data -> rebuild -> check -> open -> read -> commit      a forgery stops before the commit
 //! ```
 
+use core::fmt;
 use core::marker::PhantomData;
 
 use zeroize::Zeroize;
@@ -33,7 +34,7 @@ pub struct Session<A: Backend = Portable> {
 }
 
 /// What goes into one Data.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Outgoing<'p> {
     /// The application's bytes, or a control message.
     pub payload: &'p [u8],
@@ -43,6 +44,20 @@ pub struct Outgoing<'p> {
     pub confirm: bool,
     /// K: the payload is a control message.
     pub control: bool,
+}
+
+impl fmt::Debug for Outgoing<'_> {
+    /// Without the payload, which may be a *rotate*.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { payload, ack, confirm, control } = self;
+        let (len, mut shown) = (payload.len(), f.debug_struct("Outgoing"));
+        shown
+            .field("len", &len)
+            .field("ack", ack)
+            .field("confirm", confirm)
+            .field("control", control)
+            .finish()
+    }
 }
 
 /// A Data that was protected.
@@ -70,7 +85,6 @@ pub struct Verified<'d> {
 }
 
 /// What a Data carries.
-#[derive(Debug)]
 pub enum Content<'d> {
     /// Nothing to deliver.
     Empty,
@@ -78,6 +92,17 @@ pub enum Content<'d> {
     Payload(&'d [u8]),
     /// A word between the halves. A *rotate* is acknowledgeable only once [`Session::accept`] says so.
     Control(Control),
+}
+
+impl fmt::Debug for Content<'_> {
+    /// Without the payload.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("Empty"),
+            Self::Payload(payload) => write!(f, "Payload({} bytes)", payload.len()),
+            Self::Control(control) => f.debug_tuple("Control").field(control).finish(),
+        }
+    }
 }
 
 /// A Data that verifies: seen for the first time, or again.
@@ -103,6 +128,12 @@ impl<A: Backend> Session<A> {
             role,
             backend: PhantomData,
         }
+    }
+
+    /// Changes keys with somebody: into a session that has its place, or out of one that leaves it, so that no copy stays
+    /// behind (M-23).
+    pub(crate) const fn swap_keys(&mut self, keys: &mut SessionKeys) {
+        core::mem::swap(&mut self.keys, keys);
     }
 
     /// The connection id.

@@ -91,10 +91,10 @@ def instructions(core: firmware.Core, ticks: int) -> int:
     return round(ticks * core.tick_ns / INSTRUCTION_NS)
 
 
-def run(core: firmware.Core, flavour: str) -> str:
+def run(core: firmware.Core, flavour: str, program: str = "count") -> str:
     command = ["qemu-system-arm", "-machine", core.machine, "-nographic", "-icount", "shift=7", "-monitor", "none"]
     command += ["-semihosting-config", "enable=on,target=native"]
-    command += ["-kernel", str(firmware.path(core, flavour, "count"))]
+    command += ["-kernel", str(firmware.path(core, flavour, program))]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
     # Semihosting writes to the standard error of QEMU.
     if done.returncode:

@@ -11,6 +11,7 @@ mod demo;
 mod device;
 mod files;
 mod inspect;
+mod process;
 mod provision;
 mod random;
 mod registry;
@@ -55,23 +56,27 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Demo(args) => demo::run(&args),
-        Command::Provision(args) => provision::run(&args),
-        Command::Serve(args) => serve::run(&args),
-        Command::Send(args) => client::send(&args),
-        Command::Revoke(args) => client::device("revoke", &args),
-        Command::Quarantine(args) => client::device("quarantine", &args),
-        Command::Readmit(args) => client::device("readmit", &args),
-        Command::Rotate(args) => client::rotate(&args),
-        Command::Devices(args) => client::devices(&args),
-        Command::Backup(args) => client::backup(&args),
-        Command::Restore(args) => client::restore(&args),
-        Command::Device(args) => device::run(&args),
-        Command::Inspect(args) => inspect::run(&args),
-    };
+    let result = process::close_memory().and_then(|()| run(&Cli::parse().command));
     result.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "moteseal: {error}");
         ExitCode::FAILURE
     })
+}
+
+fn run(command: &Command) -> Result<ExitCode, String> {
+    match command {
+        Command::Demo(args) => demo::run(args),
+        Command::Provision(args) => provision::run(args),
+        Command::Serve(args) => serve::run(args),
+        Command::Send(args) => client::send(args),
+        Command::Revoke(args) => client::device("revoke", args),
+        Command::Quarantine(args) => client::device("quarantine", args),
+        Command::Readmit(args) => client::device("readmit", args),
+        Command::Rotate(args) => client::rotate(args),
+        Command::Devices(args) => client::devices(args),
+        Command::Backup(args) => client::backup(args),
+        Command::Restore(args) => client::restore(args),
+        Command::Device(args) => device::run(args),
+        Command::Inspect(args) => inspect::run(args),
+    }
 }

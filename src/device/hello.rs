@@ -138,13 +138,14 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
         for (to, from) in out.iter_mut().skip(HELLO_HEADER_LEN).zip(payload) {
             *to = *from;
         }
-        let key = self.key(slot)?;
+        let read = self.read_key(slot);
+        let key = found(&read)?;
         let random = self.hardware.rng().map(random_salt).transpose().map_err(HelloError::Entropy)?;
         let epoch = self.epochs.take(&mut self.hardware.counter()).map_err(HelloError::Counter)?;
         // M-30.
         let salt = random.unwrap_or_else(|| key.device_key.salt(epoch));
         let hello = Hello { epoch, salt, slot, early, repeated: false };
-        self.seal_hello(&hello, &key, out);
+        self.seal_hello(&hello, key, out);
         if early.is_some() {
             self.buffer.stop_waiting();
             self.buffer.keep(out);
@@ -163,8 +164,8 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
         if let Some(datagram) = kept {
             out.copy_from_slice(datagram);
         } else {
-            let key = self.key(hello.slot)?;
-            self.seal_hello(hello, &key, out);
+            let read = self.read_key(hello.slot);
+            self.seal_hello(hello, found(&read)?, out);
         }
         if let Some(hello) = self.opening.as_mut().and_then(|opening| opening.hello.as_mut()) {
             hello.repeated = true;
@@ -194,8 +195,9 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
         received: &mut Received<'_>,
     ) -> Result<(), ReceiveError> {
         let hello = self.outstanding(welcome.echo)?;
-        let key = self.key(hello.slot)?.device_key;
-        let keys = key.session_keys(self.id, hello.epoch, hello.salt, welcome.server_salt);
+        let read = self.read_key(hello.slot);
+        let key = &found(&read)?.device_key;
+        let mut keys = key.session_keys(self.id, hello.epoch, hello.salt, welcome.server_salt);
         let cid = open::<A>(&keys.down, Nonce::welcome(), sealed)?;
         self.epochs.trust();
         let outcome = if welcome.early_taken { Outcome::Acknowledged } else { Outcome::Unknown };
@@ -207,7 +209,10 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
         // M-34: the Hello is consumed. A second Welcome would install the same keys again, and numbers start over.
         self.opening = None;
         let unknown = self.end_link();
-        self.establish(now, &hello, keys, cid);
+        self.establish(now, &hello, cid);
+        if let Some(link) = &mut self.link {
+            link.session.swap_keys(&mut keys);
+        }
         let old_key = self.keyring.welcomed(&mut self.hardware.keys(), hello.slot);
         received.event = Some(Event::SessionOpened { epoch: hello.epoch, old_key });
         received.settle(early);
@@ -216,8 +221,8 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
     }
 
     #[inline(never)] // a link on its way into its place is no part of the stack below which keys are derived
-    fn establish(&mut self, now: Millis, hello: &Hello, keys: SessionKeys, cid: ConnectionId) {
-        let session = Session::new(Role::Device, keys, hello.epoch, cid);
+    fn establish(&mut self, now: Millis, hello: &Hello, cid: ConnectionId) {
+        let session = Session::new(Role::Device, SessionKeys::blank(), hello.epoch, cid);
         self.link = Some(Link::new(session, hello.slot, now));
     }
 
@@ -231,7 +236,8 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
         received: &mut Received<'_>,
     ) -> Result<(), ReceiveError> {
         let hello = self.outstanding(floor.echo)?;
-        let key = self.key(hello.slot)?.device_key;
+        let read = self.read_key(hello.slot);
+        let key = &found(&read)?.device_key;
         let floor_key = key.floor_key(self.id, floor.floor);
         open::<A>(&floor_key, Nonce::hello(hello.epoch, hello.salt), sealed)?;
         // M-39: from up there no device comes back.
@@ -263,9 +269,18 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
         if hello.salt.echo() == echo { Ok(hello) } else { Err(ReceiveError::EchoMismatch) }
     }
 
+    /// What is in a slot, as it was read: it is looked at where it lies, since a key that is moved leaves a copy behind.
     #[inline(never)]
-    fn key(&mut self, slot: Slot) -> Result<KeySlot, KeyError> {
-        self.hardware.keys().read(slot)?.ok_or(KeyError::Missing)
+    fn read_key(&mut self, slot: Slot) -> Result<Option<KeySlot>, StorageError> {
+        self.hardware.keys().read(slot)
+    }
+}
+
+const fn found(read: &Result<Option<KeySlot>, StorageError>) -> Result<&KeySlot, KeyError> {
+    match read {
+        Ok(Some(key)) => Ok(key),
+        Ok(None) => Err(KeyError::Missing),
+        Err(error) => Err(KeyError::Storage(*error)),
     }
 }
 
@@ -273,12 +288,6 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
 enum KeyError {
     Storage(StorageError),
     Missing,
-}
-
-impl From<StorageError> for KeyError {
-    fn from(error: StorageError) -> Self {
-        Self::Storage(error)
-    }
 }
 
 impl From<KeyError> for PollError {

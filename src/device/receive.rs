@@ -1,6 +1,8 @@
 //! What a device makes of a datagram. Nothing has an effect before its tag is good (M-24). SPEC sections 6.3 to 6.6,
 //! 9 and 10.
 
+use core::fmt;
+
 use super::rotation::OldKey;
 use super::send::tell;
 use super::{CommandAge, Device, Hardware, Millis, Settled};
@@ -23,7 +25,6 @@ pub struct Received<'d> {
 }
 
 /// A payload of the server. (device id, epoch, number) names it for good (SPEC 9.4).
-#[derive(Debug)]
 pub struct Payload<'d> {
     /// The bytes, never none.
     pub bytes: &'d [u8],
@@ -34,6 +35,20 @@ pub struct Payload<'d> {
     /// How old it may be, in milliseconds; nothing if that is not known, or longer than the bound of
     /// [`CommandAge`].
     pub age_ms: Option<Millis>,
+}
+
+impl fmt::Debug for Payload<'_> {
+    /// Without the bytes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bytes, epoch, number, age_ms } = self;
+        let (len, mut shown) = (bytes.len(), f.debug_struct("Payload"));
+        shown
+            .field("len", &len)
+            .field("epoch", epoch)
+            .field("number", number)
+            .field("age_ms", age_ms)
+            .finish()
+    }
 }
 
 /// Something that the application may want to log.

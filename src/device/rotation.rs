@@ -7,10 +7,12 @@
 //! A: -      B: g + 1    a Welcome under B erased A
 //! ```
 
+use core::mem;
+
 use crate::error::{BootError, ImageError, Malformed, ReceiveError, StorageError, VerifyError};
 use crate::identity::{Identity, KeySlot};
 use crate::key_slots::{KeySlots, Slot};
-use crate::keys::{DeviceKey, RotationSecret};
+use crate::keys::{DeviceKey, KEY_LEN, RotationSecret};
 use crate::number::Generation;
 
 /// What became of the key before the one under which a session was opened.
@@ -90,7 +92,8 @@ impl Keyring {
         if self.generation(own).and_then(Generation::next) != Some(generation) {
             return Ok(None);
         }
-        let offered = KeySlot { generation, device_key: offered(&keys.identity()?, generation, secret)? };
+        let mut offered = KeySlot { generation, device_key: DeviceKey::new([0; KEY_LEN]) };
+        offer(keys.identity().as_ref().map_err(|error| *error)?, secret, &mut offered)?;
         let slot = own.other();
         if !holds(keys, slot, &offered)? {
             // Until it is read back, the slot counts as absent: a failed write may have torn it.
@@ -137,21 +140,20 @@ impl Keyring {
     }
 }
 
-/// The key that `secret` stands for, if it proves itself.
+/// Puts the key that `secret` stands for into its place, if it proves itself: one that is returned leaves a copy behind.
 #[inline(never)] // as `holds`: what each works with is not on the stack below the other
-fn offered(
-    identity: &Identity,
-    generation: Generation,
-    secret: &RotationSecret,
-) -> Result<DeviceKey, VerifyError> {
+fn offer(identity: &Identity, secret: &RotationSecret, offered: &mut KeySlot) -> Result<(), VerifyError> {
     let Identity { device_id, rotation_key } = identity;
-    if !rotation_key.proves(secret, generation, *device_id) {
+    if !rotation_key.proves(secret, offered.generation, *device_id) {
         return Err(Malformed::UnprovenRotation.into());
     }
-    Ok(rotation_key.next_device_key(secret, generation, *device_id))
+    let mut key = rotation_key.next_device_key(secret, offered.generation, *device_id);
+    mem::swap(&mut offered.device_key, &mut key);
+    Ok(())
 }
 
 #[inline(never)]
 fn holds(keys: &mut impl KeySlots, slot: Slot, key: &KeySlot) -> Result<bool, StorageError> {
-    Ok(keys.read(slot)?.as_ref() == Some(key))
+    let read = keys.read(slot);
+    read.as_ref().map(|found| found.as_ref() == Some(key)).map_err(|error| *error)
 }

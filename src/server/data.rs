@@ -8,6 +8,7 @@ use crate::control::Control;
 use crate::delivery::{AnswerLimit, Millis};
 use crate::entropy::Entropy;
 use crate::error::{Malformed, Reject, VerifyError};
+use crate::keys::SessionKeys;
 use crate::number::{DeviceId, Epoch, SequenceNumber};
 use crate::record::{Entry, GatewayId};
 use crate::replay::{Answering, Told};
@@ -165,11 +166,14 @@ fn first_data<Address: Copy + PartialEq, O: Default, A: Backend>(
     if let Err(error @ (VerifyError::Inauthentic | VerifyError::Replayed | VerifyError::TooOld)) = result {
         return Err(Reject::Verify(error));
     }
+    // The keys go from place to place; nothing of them stays where the candidate was.
+    let mut keys = SessionKeys::blank();
+    candidate.session.swap_keys(&mut keys);
     let Some(candidate) = peer.link.candidate.take() else { return Err(Reject::UnknownConnection) };
     peer.link.excuse_used = true;
-    let confirmed = Active::confirmed(candidate, arrival.from);
-    let ended = peer.link.active.replace(confirmed);
-    let left_unanswered = ended.and_then(|active| active.unanswered());
+    let left_unanswered = peer.link.end_session();
+    let active = peer.link.active.insert(Active::confirmed(candidate, arrival.from));
+    active.session.swap_keys(&mut keys);
     finish(peer, arrival, result, Confirmed { is_now: true, left_unanswered })
 }
 
@@ -218,8 +222,7 @@ fn finish<Address: Copy + PartialEq, O, A: Backend>(
             received.control = told(peer, &control);
             // M-76: the counters are dropped; what comes under this entry now gets a Reset.
             if matches!(received.control, Some(ControlEvent::Close)) {
-                let ended = peer.link.active.take();
-                received.unknown = received.unknown.or(ended.and_then(|active| active.unanswered()));
+                received.unknown = received.unknown.or(peer.link.end_session());
             }
             None
         }

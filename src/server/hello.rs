@@ -11,7 +11,7 @@ use crate::control::Role;
 use crate::delivery::Millis;
 use crate::entropy::Entropy;
 use crate::error::{CommitError, Reject};
-use crate::keys::DeviceKey;
+use crate::keys::{DeviceKey, SessionKeys};
 use crate::number::{ConnectionId, DeviceId, Epoch, Generation, ServerSalt};
 use crate::record::{BOOT_LIMIT, Entry, FLOOR_LIMIT, RAISE, Record};
 use crate::replay::Freshness;
@@ -248,9 +248,13 @@ impl<T: Table, E: Entropy> Server<T, E> {
         let has_payload = !fresh.payload.is_empty();
         if fresh.newest {
             let excused = peer.record.excused && !peer.link.excuse_used;
-            let candidate = candidate::<T>(&peer.record, &fresh, has_payload, excused);
+            let mut keys = SessionKeys::blank();
+            let candidate = candidate::<T>(&peer.record, &fresh, has_payload, excused, &mut keys);
             committed.welcome = candidate.as_ref().map(|candidate| (candidate.welcome, fresh.from));
             peer.link.candidate = candidate;
+            if let Some(candidate) = &mut peer.link.candidate {
+                candidate.session.swap_keys(&mut keys);
+            }
         }
         committed.payload = has_payload.then(|| Payload::new(buffer, fresh.payload));
         Ok(committed)
@@ -328,16 +332,18 @@ fn seal_floor<A: Backend>(key: &DeviceKey, hello: &Hello, floor: Epoch) -> Answe
     Answer::new(&[header.as_bytes(), &tag])
 }
 
-/// The session that a durable Hello offers, with its one Welcome (M-56).
+/// The session that a durable Hello offers, with its one Welcome (M-56). Its keys come beside it: it has yet to be put into
+/// its place.
 fn candidate<T: Table>(
     record: &Record,
     fresh: &Fresh<T::Address>,
     early_taken: bool,
     excused: bool,
+    keys: &mut SessionKeys,
 ) -> Option<Candidate<T::Address, T::Backend>> {
     let entry = record.candidate()?;
     let key = record.key_of(entry)?;
-    let keys = key.session_keys(record.device_id(), entry.epoch, entry.salt, entry.server_salt);
+    *keys = key.session_keys(record.device_id(), entry.epoch, entry.salt, entry.server_salt);
     let (echo, server_salt) = (entry.salt.echo(), entry.server_salt);
     let header = Header::Welcome(Welcome { early_taken, echo, server_salt }).encode();
     let mut cid = [0; ConnectionId::MAX_LEN];
@@ -348,7 +354,7 @@ fn candidate<T: Table>(
         <T::Backend as Backend>::seal(&keys.down, Nonce::welcome(), header.as_bytes(), plaintext);
     Some(Candidate {
         welcome: Answer::new(&[header.as_bytes(), plaintext, &tag]),
-        session: Session::new(Role::Server, keys, entry.epoch, entry.cid),
+        session: Session::new(Role::Server, SessionKeys::blank(), entry.epoch, entry.cid),
         entry: *entry,
         hello_tag: fresh.hello_tag,
         from: Some(fresh.from),

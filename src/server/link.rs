@@ -59,6 +59,15 @@ impl<Address, O, A: Backend> Link<Address, O, A> {
     pub(super) fn in_service(&mut self) -> Option<&mut Active<Address, O, A>> {
         self.active.as_mut().filter(|active| !active.session.is_worn_out())
     }
+
+    /// Ends the session. Gives the command that ends without a word.
+    #[inline(never)] // of three callers
+    pub(super) fn end_session(&mut self) -> Option<CommandId> {
+        let unanswered = self.active.as_ref().and_then(Active::unanswered);
+        // Assigned rather than taken: so the keys are wiped where they lie, and not in a copy.
+        self.active = None;
+        unanswered
+    }
 }
 
 /// A session that was offered and not taken up yet.

@@ -10,7 +10,7 @@ use crate::record::{Entry, Record, Rotation, Status};
 
 use super::change::{Change, Durable, RecordChange, Ticket};
 use super::command::CommandId;
-use super::link::Active;
+use super::link::{Active, Candidate};
 use super::table::{Index, Peer, Table};
 use super::{Server, draw};
 
@@ -162,7 +162,11 @@ impl<T: Table, E: Entropy> Server<T, E> {
         let (before, old, new) = (in_use(peer), &peer.record, &record);
         let link = &mut peer.link;
         link.reserved.take_if(|cid| new.entries().any(|entry| entry.cid == *cid));
-        link.candidate.take_if(|offer| !new.names(&offer.entry) || is_void(&offer.entry, old, new));
+        // Assigned rather than taken, here and below: so the keys are wiped where they lie, and not in a copy.
+        let is_gone = |offer: &Candidate<_, _>| !new.names(&offer.entry) || is_void(&offer.entry, old, new);
+        if link.candidate.as_ref().is_some_and(is_gone) {
+            link.candidate = None;
+        }
         let ended = link.active.as_ref().filter(|active| is_over(&active.entry, old, new, author));
         let unknown = ended.and_then(Active::unanswered);
         if ended.is_some() {

@@ -1,0 +1,88 @@
+//! The keys of the life that is watched, and in how many forms each may stand in memory. Only the watching process has
+//! these values; the watched one reads images and records from files.
+
+use hkdf::Hkdf;
+use moteseal::identity::{FactoryImage, Identity};
+use moteseal::keys::{DeviceKey, KEY_LEN, RotationKey};
+use moteseal::number::{DeviceId, Epoch, Generation, Salt, ServerSalt};
+use moteseal::record::Record;
+use sha2::Sha256;
+
+use crate::memory::Needle;
+
+/// The device.
+pub const ID: DeviceId = DeviceId::new(*b"residue1");
+
+/// What the factory knows.
+pub fn image() -> FactoryImage {
+    let identity = Identity { device_id: ID, rotation_key: RotationKey::new(marker(2)) };
+    FactoryImage::new(identity, DeviceKey::new(marker(1)))
+}
+
+/// What the server knows.
+pub fn record() -> Record {
+    Record::provisioned(ID, Generation::FIRST, DeviceKey::new(marker(1)))
+}
+
+/// A key that is like no other.
+pub fn marker(which: u8) -> [u8; KEY_LEN] {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(u64::from(which) + 1);
+    std::array::from_fn(|_| {
+        state = state.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
+        state.to_be_bytes()[0]
+    })
+}
+
+/// What the watched process tells of a life, all of it public: the epoch and salts of its sessions.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// Of each session.
+    pub sessions: Vec<(u8, Epoch, Salt, ServerSalt)>,
+    /// The random half of the rotation's secret.
+    pub r0: [u8; 16],
+}
+
+/// Every key of that life, in every form.
+pub fn needles(told: &Told) -> Vec<Needle> {
+    let (first, rotation) = (DeviceKey::new(marker(1)), RotationKey::new(marker(2)));
+    let next = Generation::new(2).expect("not 0");
+    let secret = rotation.rotation_secret(next, ID, &told.r0);
+    let second = rotation.next_device_key(&secret, next, ID);
+    let mut keys = vec![
+        ("device key 1".to_owned(), *first.expose()),
+        ("device key 2".to_owned(), *second.expose()),
+        ("rotation key".to_owned(), *rotation.expose()),
+        ("hello key 1".to_owned(), *first.hello_key(ID).expose()),
+        ("hello key 2".to_owned(), *second.hello_key(ID).expose()),
+    ];
+    for (generation, epoch, salt, server_salt) in &told.sessions {
+        let key = if *generation == 1 { &first } else { &second };
+        let session = key.session_keys(ID, *epoch, *salt, *server_salt);
+        keys.push((format!("up key of {epoch}"), *session.up.expose()));
+        keys.push((format!("down key of {epoch}"), *session.down.expose()));
+    }
+    let mut needles: Vec<_> = keys.iter().flat_map(|(name, key)| forms(name, key)).collect();
+    // Of r only the half that proves it: the other half comes from a generator that everybody knows.
+    needles.push(Needle { name: "proof of r".to_owned(), bytes: secret.expose()[16..].to_vec() });
+    let (prk, _) = Hkdf::<Sha256>::extract(Some(rotation.expose()), secret.expose());
+    needles.extend(forms("PRK of device key 2", &prk.into()));
+    needles
+}
+
+/// As it is; as SHA-256 reads it; as HMAC has it, inside and outside, both of which SHA-256 reads.
+fn forms(name: &str, key: &[u8; KEY_LEN]) -> Vec<Needle> {
+    let masked = |mask: u8| key.map(|byte| byte ^ mask);
+    let swapped = |bytes: [u8; KEY_LEN]| {
+        let words = bytes.as_chunks::<4>().0.iter();
+        words.flat_map(|word| u32::from_be_bytes(*word).to_le_bytes()).collect::<Vec<u8>>()
+    };
+    let forms = [
+        ("", key.to_vec()),
+        (", as words", swapped(*key)),
+        (", in HMAC", masked(0x36).to_vec()),
+        (", in HMAC, as words", swapped(masked(0x36))),
+        (", in HMAC outside", masked(0x5C).to_vec()),
+        (", in HMAC outside, as words", swapped(masked(0x5C))),
+    ];
+    forms.into_iter().map(|(form, bytes)| Needle { name: format!("{name}{form}"), bytes }).collect()
+}
