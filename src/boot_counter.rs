@@ -40,6 +40,7 @@ use crate::error::StorageError;
 
 /// What the storage of a boot counter holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub enum Stored {
     /// The highest value that was stored.
     Intact(u32),

@@ -21,6 +21,7 @@ pub const CONTROL_MAX_LEN: usize = 2 + KEY_LEN;
 
 /// Which half of the protocol somebody is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub enum Role {
     /// Sends under the up key.
     Device,

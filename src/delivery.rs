@@ -64,6 +64,7 @@ pub struct Settled {
 
 /// How patient a half is. All times in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub struct Timing {
     /// The shortest first wait for an acknowledgement or a Welcome (RFC 7252, `ACK_TIMEOUT`): 2,000.
     pub answer_timeout_ms: u32,
@@ -98,6 +99,12 @@ impl Default for Timing {
 #[derive(Clone, Copy, Debug)]
 pub struct Jitter(u32);
 
+/// An exploration waits past every deadline: how far jitter puts one off tells no two states apart.
+#[cfg(moteseal_explore)]
+impl core::hash::Hash for Jitter {
+    fn hash<H: core::hash::Hasher>(&self, _: &mut H) {}
+}
+
 impl Jitter {
     /// Starts from the bytes of a salt, which differ from device to device and from boot to boot.
     pub const fn new(salt: Salt) -> Self {
@@ -120,6 +127,7 @@ impl Jitter {
 
 /// The schedule of one datagram's repeats: waits that double, with jitter, up to a cap.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub struct Backoff {
     next: Millis,
     wait: u32,
@@ -169,6 +177,7 @@ impl Backoff {
 /// The low four bits count the answers; above them stands the time of the last one, without its highest bits: what
 /// counts is the difference, so a clock may start anywhere.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub struct AnswerLimit(u64);
 
 impl Default for AnswerLimit {

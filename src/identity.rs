@@ -43,6 +43,7 @@ pub const FORMAT_VERSION: u8 = 1;
 /// Who a device is, and the key that proves rotations to it. Its suite is the one of this version,
 /// [`SUITE`].
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub struct Identity {
     /// The public name, 8 bytes.
     pub device_id: DeviceId,
@@ -52,6 +53,7 @@ pub struct Identity {
 
 /// A device key and its generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub struct KeySlot {
     /// The generation, 1 from the factory.
     pub generation: Generation,
@@ -62,6 +64,7 @@ pub struct KeySlot {
 /// All that the factory flashes. Held in memory it is its own [`KeySlots`](crate::key_slots::KeySlots), for
 /// hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub struct FactoryImage {
     /// Who the device is.
     pub identity: Identity,

@@ -41,6 +41,7 @@ macro_rules! secret {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Zeroize, ZeroizeOnDrop)]
+        #[cfg_attr(moteseal_explore, derive(Hash))]
         pub struct $name([u8; KEY_LEN]);
 
         impl $name {
@@ -97,6 +98,7 @@ secret! {
 /// What is moved leaves its bytes where it was, and nobody wipes them there. So the crate moves no keys from one place to
 /// another: they are swapped, and nothing is left behind.
 #[derive(Clone, Debug)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub struct SessionKeys {
     /// Protects what the device sends.
     pub up: AeadKey,
@@ -164,6 +166,7 @@ impl DeviceKey {
 
 /// The secret of one rotation, which the server makes and proves with the rotation key: 32 bytes.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub struct RotationSecret([u8; KEY_LEN]);
 
 /// Half of a [`RotationSecret`]: random bytes, then their proof.

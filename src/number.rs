@@ -131,6 +131,7 @@ impl fmt::Debug for Epoch {
 
 /// The device's fresh part of a Hello, 6 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub struct Salt(pub [u8; Self::LEN]);
 
 impl Salt {
@@ -149,6 +150,7 @@ pub type Echo = [u8; 2];
 
 /// The server's fresh part of a session, 8 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub struct ServerSalt(pub [u8; Self::LEN]);
 
 impl ServerSalt {

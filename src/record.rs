@@ -39,6 +39,7 @@ pub struct GatewayId(pub u16);
 
 /// A session as far as it is durable: enough to derive its keys, and to answer Reset without its counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub struct Entry {
     /// The generation of the device key that it was made under.
     pub generation: Generation,
@@ -56,6 +57,7 @@ pub struct Entry {
 
 /// A rotation that has begun: the next key, and the secret that tells the device to make it too.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub struct Rotation {
     /// What *rotate* carries.
     pub secret: RotationSecret,
@@ -65,6 +67,7 @@ pub struct Rotation {
 
 /// The durable state of one device. Keys in it are compared in constant time.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub struct Record {
     pub(crate) device_id: DeviceId,
     pub(crate) status: Status,

@@ -44,6 +44,7 @@ pub const EPOCH_WINDOW_WIDTH: u64 = 32;
 /// The verified sequence numbers of one direction, 64 wide. Seen and acknowledgeable are two bits: a number
 /// whose content was malformed is never delivered again, and never acknowledged (M-16).
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub struct ReplayWindow {
     seen: u64,
     acknowledgeable: u64,
@@ -130,6 +131,7 @@ impl ReplayWindow {
 
 /// The Data that an acknowledgement block answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub enum Answering {
     /// It was verified for the first time.
     New(SequenceNumber),
@@ -167,6 +169,7 @@ pub(crate) enum Told {
 
 /// Which of the own numbers the peer has acknowledged: exact for the highest and the 63 below it.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub struct Acknowledged {
     bits: u64,
     highest: u16,
@@ -215,6 +218,7 @@ impl Acknowledged {
 
 /// The newest accepted epoch of a device and which of the 32 up to it have been accepted (M-53).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub struct EpochWindow {
     newest: Epoch,
     /// Bit 0 is the newest, bit i the epoch i below it.

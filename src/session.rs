@@ -21,6 +21,7 @@ use crate::wire::{self, ACK_BLOCK_LEN, AckBlock, Header, RESET_MAX_LEN, Sealed, 
 
 /// A session: two keys, a connection id, the numbers sent and the numbers seen.
 #[derive(Debug)]
+#[cfg_attr(moteseal_explore, derive(Clone))]
 pub struct Session<A: Backend = Portable> {
     keys: SessionKeys,
     window: ReplayWindow,
@@ -31,6 +32,15 @@ pub struct Session<A: Backend = Portable> {
     epoch: Epoch,
     role: Role,
     backend: PhantomData<A>,
+}
+
+/// Without the count of forgeries, the one thing that what is rejected may change (M-24).
+#[cfg(moteseal_explore)]
+impl<A: Backend> core::hash::Hash for Session<A> {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        let Self { keys, window, acknowledged, forgeries: _, next, cid, epoch, role, backend: _ } = self;
+        (keys, window, acknowledged, next, cid, epoch, role).hash(state);
+    }
 }
 
 /// What goes into one Data.

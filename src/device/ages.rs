@@ -18,6 +18,7 @@ const SLOTS: usize = 5;
 
 /// The numbers that this session sent, by time.
 #[derive(Debug)]
+#[cfg_attr(moteseal_explore, derive(Clone, Hash))]
 pub(super) struct Ages {
     /// When the newest slot began.
     start: Millis,

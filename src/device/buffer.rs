@@ -12,6 +12,7 @@ use crate::wire::HELLO_OVERHEAD;
 
 /// The buffer.
 #[derive(Debug)]
+#[cfg_attr(moteseal_explore, derive(Clone, Hash))]
 pub(super) struct Buffer<const N: usize> {
     bytes: [u8; N],
     datagram_len: u16,

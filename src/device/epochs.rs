@@ -10,6 +10,7 @@ use crate::number::Epoch;
 
 /// The boot counter as this boot knows it, and the count of Hellos.
 #[derive(Debug)]
+#[cfg_attr(moteseal_explore, derive(Clone, Hash))]
 pub(super) struct Epochs {
     boot: u32,
     /// The count of the next Hello; none is left after 65,535.

@@ -25,6 +25,7 @@ const FLOOR_BOOT_LIMIT: u32 = 0xFEFF_FFFF;
 
 /// A session is being opened: a Hello is due or outstanding.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub(super) struct Opening {
     pub(super) hello: Option<Hello>,
     pub(super) backoff: Backoff,
@@ -38,6 +39,7 @@ pub(super) struct Opening {
 /// The outstanding Hello. Its bytes lie in the buffer if it carries a payload. Without one they are made again at each
 /// repeat: sealing nothing under the same key, nonce and header gives the same bytes.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub(super) struct Hello {
     epoch: Epoch,
     salt: Salt,

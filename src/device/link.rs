@@ -12,6 +12,7 @@ use crate::session::{Outgoing, Protected, Session};
 
 /// A session and what is underway in it.
 #[derive(Debug)]
+#[cfg_attr(moteseal_explore, derive(Clone, Hash))]
 pub(super) struct Link<A: Backend> {
     pub(super) session: Session<A>,
     /// The slot of the device key that the session's keys come from.
@@ -33,6 +34,7 @@ pub(super) struct Link<A: Backend> {
 
 /// A Data with C until its acknowledgement.
 #[derive(Debug)]
+#[cfg_attr(moteseal_explore, derive(Clone, Hash))]
 pub(super) struct InFlight {
     number: SequenceNumber,
     ticket: Option<Ticket>,

@@ -81,6 +81,7 @@ use rotation::Keyring;
 
 /// How a device behaves. The default is what SPEC recommends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub struct Config {
     /// Timeouts, repeats, and how often an acknowledgement is asked for.
     pub timing: Timing,
@@ -94,6 +95,7 @@ pub struct Config {
 /// device that has been silent for longer takes no bounded command until it has spoken. Ages are measured in steps
 /// of a quarter of the bound, and never too young.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub enum CommandAge {
     /// Hand up every command and say how old it is, as far as the bound reaches.
     Report {
@@ -124,6 +126,7 @@ impl Default for CommandAge {
 
 /// The device half of the protocol on hardware `H`, with a buffer of `N` bytes for one datagram, 38 to 65,535. `A` is
 /// the implementation of the AEAD.
+#[cfg_attr(moteseal_explore, derive(Clone, Hash))]
 pub struct Device<H, const N: usize, A: Backend = Portable> {
     hardware: H,
     config: Config,

@@ -28,6 +28,7 @@ pub enum OldKey {
 
 /// The generations in the two slots.
 #[derive(Debug)]
+#[cfg_attr(moteseal_explore, derive(Clone, Hash))]
 pub(super) struct Keyring {
     a: Option<Generation>,
     b: Option<Generation>,

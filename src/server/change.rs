@@ -78,6 +78,7 @@ pub struct Ticket(pub(super) u64);
 /// Something that a store must make durable before anything that follows from it happens.
 #[derive(Debug)]
 #[must_use = "what it says is not durable yet; dropping it gives the datagram up"]
+#[cfg_attr(moteseal_explore, derive(Clone, Hash))]
 pub struct Change<T> {
     pub(super) ticket: Ticket,
     pub(super) value: T,
@@ -124,6 +125,7 @@ impl<T> Durable<T> {
 
 /// A record to be replaced, as a compare-and-set of the whole record (M-88).
 #[derive(Clone, Debug)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub struct RecordChange {
     /// What the store must hold for the change to be made.
     pub expected: Record,

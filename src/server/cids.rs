@@ -12,6 +12,7 @@ use super::{Server, draw};
 /// The connection ids of one gateway: those whose value starts with the bits of a prefix (M-11). A load balancer can
 /// route on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub struct CidRange {
     bits: u8,
     prefix: u8,

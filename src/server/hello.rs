@@ -27,6 +27,7 @@ use super::{Answer, AnswerKind, Outcome, Server, draw};
 
 /// A fresh Hello that waits until its change is durable. Dropped, it was never there: the device repeats it.
 #[must_use]
+#[cfg_attr(moteseal_explore, derive(Clone, Hash))]
 pub struct Held<B, Address> {
     fresh: Fresh<Address>,
     buffer: B,
@@ -66,6 +67,7 @@ impl<B, Address> Held<B, Address> {
 
 /// What a fresh Hello leads to once it is durable.
 #[derive(Debug)]
+#[cfg_attr(moteseal_explore, derive(Clone, Hash))]
 pub(super) struct Fresh<Address> {
     ticket: Ticket,
     index: Index,

@@ -15,6 +15,7 @@ use super::path::Path;
 
 /// The volatile half of what a server knows of a device.
 #[derive(Debug)]
+#[cfg_attr(moteseal_explore, derive(Clone, Hash))]
 pub(crate) struct Link<Address, O, A: Backend> {
     /// The confirmed session, if its counters are here.
     pub(super) active: Option<Active<Address, O, A>>,
@@ -72,6 +73,7 @@ impl<Address, O, A: Backend> Link<Address, O, A> {
 
 /// A session that was offered and not taken up yet.
 #[derive(Debug)]
+#[cfg_attr(moteseal_explore, derive(Clone, Hash))]
 pub(crate) struct Candidate<Address, A: Backend> {
     pub(super) session: Session<A>,
     /// The session as far as it is durable.
@@ -87,6 +89,7 @@ pub(crate) struct Candidate<Address, A: Backend> {
 
 /// A session in service.
 #[derive(Debug)]
+#[cfg_attr(moteseal_explore, derive(Clone, Hash))]
 pub(crate) struct Active<Address, O, A: Backend> {
     pub(super) session: Session<A>,
     /// The session as far as it is durable.
@@ -133,6 +136,7 @@ impl<Address, O, A: Backend> Active<Address, O, A> {
 
 /// What a Data with C to a device is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub(crate) enum Purpose {
     Command(CommandId),
     Rotate,
@@ -140,6 +144,7 @@ pub(crate) enum Purpose {
 
 /// A Data with C that is not acknowledged; its bytes are in the outbox.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub(crate) struct Outstanding {
     pub(super) purpose: Purpose,
     pub(super) number: SequenceNumber,
@@ -148,6 +153,7 @@ pub(crate) struct Outstanding {
 
 /// When the bytes of the outbox are sent again.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub(crate) enum Repeats {
     /// By the clock.
     Timed(Backoff),

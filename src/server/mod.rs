@@ -40,6 +40,7 @@ use crate::wire::{Header, Unverified, WELCOME_MAX_LEN};
 
 /// The server half, over a table of devices and a generator of random numbers.
 #[derive(Debug)]
+#[cfg_attr(moteseal_explore, derive(Clone, Hash))]
 pub struct Server<T: Table, E: Entropy> {
     table: T,
     entropy: E,
@@ -55,6 +56,7 @@ pub struct Server<T: Table, E: Entropy> {
 
 /// A datagram that answers another, and is never longer than it; 31 bytes at most.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub struct Answer {
     bytes: [u8; WELCOME_MAX_LEN],
     len: usize,

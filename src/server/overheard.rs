@@ -9,6 +9,7 @@ const PATIENCE_MS: Millis = 1_000;
 
 /// The first copies of one device's datagrams for another gateway: three of them, whatever comes (M-92).
 #[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub(super) struct Overheard {
     hello: First,
     /// Of the confirmed entry, and of the candidate's.
@@ -17,6 +18,7 @@ pub(super) struct Overheard {
 
 /// What was heard, and when first. Epoch 0 is nobody's: nothing was heard yet.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 struct First {
     what: (Epoch, SequenceNumber),
     at: Millis,

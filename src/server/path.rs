@@ -9,6 +9,7 @@ const FACTOR: usize = 3;
 
 /// The way to one device.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub(crate) struct Path<Address> {
     address: Address,
     freedom: Freedom,
@@ -17,6 +18,7 @@ pub(crate) struct Path<Address> {
 
 /// Whether an address may receive without bound.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 enum Freedom {
     Free,
     /// An acknowledgement of this number, or of a later one, frees it.

@@ -17,6 +17,7 @@ use super::{Server, draw};
 /// An administrative change that waits until it is durable.
 #[derive(Debug)]
 #[must_use]
+#[cfg_attr(moteseal_explore, derive(Clone, Hash))]
 pub struct Admin {
     ticket: Ticket,
     index: Index,

@@ -28,6 +28,7 @@ pub struct Transmit<'s, Address> {
 
 /// What the queue must write of a command before it is sealed (M-106).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(moteseal_explore, derive(Hash))]
 pub struct SentMark {
     /// The command.
     pub command: CommandId,
@@ -40,6 +41,7 @@ pub struct SentMark {
 /// A command that waits until its mark is durable. Until it is sealed or given up, its session sends no other.
 #[derive(Debug)]
 #[must_use = "seal it, or give it up with `Server::give_up`; its session sends no other command until then"]
+#[cfg_attr(moteseal_explore, derive(Clone, Hash))]
 pub struct Sending {
     ticket: Ticket,
     index: Index,

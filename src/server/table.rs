@@ -37,6 +37,7 @@ impl<const N: usize> Outbox for heapless::Vec<u8, N> {
 
 /// What a server knows of one device: the record as it is durable, and what a crash takes away.
 #[derive(Debug)]
+#[cfg_attr(moteseal_explore, derive(Clone, Hash))]
 pub struct Peer<Address, O, A: Backend = Portable> {
     pub(super) record: Record,
     pub(super) link: Link<Address, O, A>,
@@ -113,6 +114,7 @@ pub trait Table {
 /// A table of at most `N` devices in fixed memory, with datagrams of at most `O` bytes to a device. It is
 /// searched from end to end: right for some dozens of devices.
 #[derive(Debug)]
+#[cfg_attr(moteseal_explore, derive(Clone, Hash))]
 pub struct FixedTable<Address, const N: usize, const O: usize, A: Backend = Portable> {
     peers: heapless::Vec<Peer<Address, heapless::Vec<u8, O>, A>, N>,
 }
