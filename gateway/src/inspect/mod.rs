@@ -6,7 +6,7 @@ mod opener;
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use moteseal::wire::Unverified;
@@ -45,37 +45,42 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode, String> {
-    let mut inspector = Inspector { opener: opener(args)?, seen: 0, failed: 0 };
+    let mut inspector = Inspector::new(args.keys.as_deref(), args.rotation_keys.as_deref())?;
     if args.datagrams.is_empty() {
         for line in io::stdin().lock().lines() {
             let line = line.map_err(|error| format!("stdin: {error}"))?;
             let digits = line.split('#').next().unwrap_or_default().trim();
             if !digits.is_empty() {
-                inspector.inspect(digits)?;
+                inspector.print(digits)?;
             }
         }
     } else {
-        args.datagrams.iter().try_for_each(|digits| inspector.inspect(digits))?;
+        args.datagrams.iter().try_for_each(|digits| inspector.print(digits))?;
     }
     inspector.finish()
 }
 
-fn opener(args: &Args) -> Result<Option<Opener>, String> {
-    let Some(keys) = &args.keys else { return Ok(None) };
-    let rotation_keys =
-        args.rotation_keys.as_ref().map(|path| registry::read_rotation_keys(path)).transpose()?;
+fn opener(keys: Option<&Path>, rotation_keys: Option<&Path>) -> Result<Option<Opener>, String> {
+    let Some(keys) = keys else { return Ok(None) };
+    let rotation_keys = rotation_keys.map(registry::read_rotation_keys).transpose()?;
     Ok(Some(Opener::new(registry::read(keys)?, rotation_keys.unwrap_or_default())))
 }
 
-struct Inspector {
+/// Looks at datagrams one after the other, and counts those that cannot be read or opened.
+pub struct Inspector {
     opener: Option<Opener>,
     seen: usize,
     failed: usize,
 }
 
 impl Inspector {
-    /// Prints what one datagram is.
-    fn inspect(&mut self, digits: &str) -> Result<(), String> {
+    /// With the keys of these files, if there are any.
+    pub fn new(keys: Option<&Path>, rotation_keys: Option<&Path>) -> Result<Self, String> {
+        Ok(Self { opener: opener(keys, rotation_keys)?, seen: 0, failed: 0 })
+    }
+
+    /// What one datagram is.
+    pub fn describe(&mut self, digits: &str) -> String {
         self.seen += 1;
         let (title, fields, good) = describe(digits, self.opener.as_mut());
         self.failed += usize::from(!good);
@@ -84,10 +89,16 @@ impl Inspector {
             // Writing to a string does not fail.
             let _ = writeln!(text, "   {name:<15}{value}");
         }
+        text
+    }
+
+    fn print(&mut self, digits: &str) -> Result<(), String> {
+        let text = self.describe(digits);
         io::stdout().write_all(text.as_bytes()).map_err(|error| format!("stdout: {error}"))
     }
 
-    fn finish(self) -> Result<ExitCode, String> {
+    /// The exit status.
+    pub fn finish(self) -> Result<ExitCode, String> {
         match (self.seen, self.failed) {
             (0, _) => {
                 Err("no datagram was given; give its hexadecimal digits as an argument or on stdin".into())

@@ -401,6 +401,13 @@ impl State {
         Ok(())
     }
 
+    /// The fewest entries that say the same, as a frame holds them.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.entries().iter().for_each(|entry| entry.encode(&mut bytes));
+        bytes
+    }
+
     /// The fewest entries that say the same.
     fn entries(&self) -> Vec<Entry> {
         let mut entries = vec![Entry::Mark(self.mark)];

@@ -3,17 +3,17 @@
 //! to 10.
 
 pub mod client;
-mod control;
+pub mod control;
 mod core;
 mod events;
-mod journal;
+pub mod journal;
 mod network;
 mod queue;
-mod recovery;
+pub mod recovery;
 mod requests;
 mod restore;
 mod storage;
-mod store;
+pub mod store;
 mod table;
 mod trial;
 
