@@ -139,9 +139,13 @@ impl<T: Table, E: Entropy> Server<T, E> {
     pub(super) fn replace(
         &mut self,
         index: Index,
-        RecordChange { expected, record, .. }: RecordChange,
+        RecordChange { mut expected, mut record, .. }: RecordChange,
     ) -> Result<Option<CommandId>, CommitError> {
         let gateway = self.gateway;
+        let displaced = expected.entries().filter(|entry| entry.gateway != gateway && !record.names(entry));
+        let displaced = displaced.map(|entry| entry.epoch).max();
+        self.forget(index, &mut expected);
+        self.forget(index, &mut record);
         let peer = self.table.peer_mut(index).ok_or(CommitError::Conflict)?;
         let is_known = is_known(&peer.record, &expected, &record);
         // By content, as a store compares (M-88): a quarantine and a readmission leave the record as it was, and a
@@ -149,8 +153,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
         if !is_known && peer.record != expected {
             return Err(CommitError::Conflict);
         }
-        let displaced = expected.entries().filter(|entry| entry.gateway != gateway && !record.names(entry));
-        peer.link.displaced = displaced.map(|entry| entry.epoch).max().max(peer.link.displaced);
+        peer.link.displaced = displaced.max(peer.link.displaced);
         let counted = record.clones.saturating_sub(expected.clones);
         peer.link.clones = peer.link.clones.saturating_sub(counted);
         Ok(if is_known { None } else { self.install(index, record, Author::Here) })

@@ -68,6 +68,14 @@ impl<T: Table, E: Entropy> Server<T, E> {
         self.table.release(cid);
     }
 
+    /// A record as it was made from, without the entries that were [forgotten](Self::forget_elsewhere) since: a change
+    /// of this server may have freed a connection id, and its proof come later than the news of who has that id now.
+    pub(super) fn forget(&self, index: Index, record: &mut Record) {
+        for entry in [&mut record.confirmed, &mut record.candidate] {
+            entry.take_if(|entry| self.table.owner(entry.cid) != Some(index));
+        }
+    }
+
     /// Whether another gateway has, or had, a session in the record, and this server's session in service does not
     /// stand there as the confirmed one: [`write_confirmation`](Self::write_confirmation) is due (M-93). To be asked
     /// after a Data that confirmed a session, and after [`refresh`](Self::refresh).

@@ -400,3 +400,32 @@ fn an_id_that_went_to_another_device_is_found_there() {
     pair.stale(B).hears(HERE, &data);
     let _ = two.hello(b"");
 }
+
+/// A's own write frees an id of B, B gives it to another device, and A hears of that before the proof of its own write
+/// is handed over: what the store has made is not refused.
+#[test]
+fn m_88_a_proof_may_come_after_the_news_of_what_it_has_freed() {
+    let (mut one, mut two) = (Device::new(1), Device::new(2));
+    let mut pair = Pair::new(&[&one, &two]);
+    pair.at(B).connect(&mut one, HERE);
+    let taken = *pair.at(B).record(&one).encode().expose();
+    let next = one.hello(b"early");
+    let (held, change) = pair.at(A).pending(HERE, &next);
+    let durable = pair.stale(A).store.make(change).unwrap();
+    // The second device's record with what was the first's entry.
+    let mut bytes = *pair.stale(A).record(&two).encode().expose();
+    bytes[58..58 + 56].copy_from_slice(&taken[58..58 + 56]);
+    let index = pair.stale(A).index(&two);
+    assert_eq!(pair.stale(A).server.refresh(index, Record::decode(&bytes).unwrap()), Ok(None));
+    let fresh = fresh(pair.stale(A).server.commit(held, durable).unwrap());
+    assert_eq!(fresh.payload.as_deref(), Some(&b"early"[..]));
+    // The id stays with the second, and the first has changed its gateway, which is written down (M-93).
+    let table = pair.stale(A).server.table();
+    assert_eq!(moteseal::server::Table::owner(table, cid_of(&one)), Some(index));
+    one.welcome(&fresh.welcome.unwrap());
+    let first = one.data(b"first", true);
+    assert!(pair.stale(A).hears(HERE, &first).confirmed);
+    let index = pair.stale(A).index(&one);
+    assert!(pair.stale(A).server.confirmation_to_write(index));
+    let _ = two.hello(b"");
+}
