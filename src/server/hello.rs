@@ -13,7 +13,7 @@ use crate::entropy::Entropy;
 use crate::error::{CommitError, Reject};
 use crate::keys::{DeviceKey, SessionKeys};
 use crate::number::{ConnectionId, DeviceId, Epoch, Generation, ServerSalt};
-use crate::record::{BOOT_LIMIT, Entry, FLOOR_LIMIT, RAISE, Record};
+use crate::record::{BOOT_LIMIT, Entry, FLOOR_LIMIT, MARK_MAX, RAISE, Record};
 use crate::replay::Freshness;
 use crate::session::Session;
 use crate::wire::{Floor, HELLO_HEADER_LEN, Header, Hello, Sealed, Welcome};
@@ -192,8 +192,9 @@ impl<T: Table, E: Entropy> Server<T, E> {
         let expected = peer.record.clone();
         let record = after_hello(peer, hello.epoch, candidate);
         let (old, new) = (expected.newest().boot(), hello.epoch.boot());
-        // M-127: far above the mark, the journal learns how far a device has come.
-        let note_boot = (new > mark && old >> 19 != new >> 19).then_some(new);
+        // M-127: far above the mark, and where no mark reaches, the journal learns how far a device has come.
+        let is_beyond_marks = old <= MARK_MAX && new > MARK_MAX;
+        let note_boot = (new > mark && (old >> 19 != new >> 19 || is_beyond_marks)).then_some(new);
         let fresh = Fresh {
             ticket,
             index,

@@ -2,7 +2,7 @@
 
 use moteseal::error::{CommitError, ParseError, Reject};
 use moteseal::number::{Epoch, Generation, Salt};
-use moteseal::record::{Record, Status};
+use moteseal::record::{MARK_MAX, Record, Status};
 use moteseal::server::AnswerKind;
 
 use crate::support::*;
@@ -331,6 +331,11 @@ fn m_85_m_127_a_jump_is_reported_and_far_boot_counts_are_noted() {
     assert!(!boot(&mut world, (1 << 23) + 5) && world.store.noted.len() == 3);
     assert!(!boot(&mut world, (1 << 24) + 5));
     assert_eq!(world.store.noted.last(), Some(&((1 << 24) + 5)), "M-127");
+    // Past the highest mark, in the same block of 2^19: no raise would cover it (M-126).
+    for (up, noted) in [(MARK_MAX - 1, 5), (MARK_MAX, 5), (MARK_MAX + 1, 6)] {
+        boot(&mut world, up);
+        assert_eq!(world.store.noted.len(), noted, "{up:x}");
+    }
 }
 
 #[test]

@@ -153,6 +153,14 @@ pub fn raise<'r>(
     let stored = records.into_iter().map(|record| (record.newest().boot(), record.device_id()));
     let highest = noted.chain(stored).filter(|(_, id)| !is_revoked(*id)).max();
     let boot = highest.map_or(0, |(boot, _)| boot);
+    if boot > MARK_MAX {
+        let device = highest.map(|(_, id)| id.to_string()).unwrap_or_default();
+        let what = format_args!(
+            "device {device} has boot count {boot}, which lies above every high-water mark: after a raise its old \
+             Hellos would be taken once more. Revoke it, and provision it anew"
+        );
+        return Err(FileError::new(&paths.journal, what));
+    }
     let mark = raised_mark(state.mark, boot);
     if mark - state.mark > LARGE_RAISE && !is_confirmed {
         let device = highest.map(|(_, id)| id.to_string()).unwrap_or_default();
@@ -436,6 +444,17 @@ mod tests {
             let error = super::super::restore::restore(paths, &backup, false).unwrap_err().to_string();
             assert!(error.contains("rolled back"), "{error}");
             assert!(fs::read(&paths.journal).unwrap() == old);
+        });
+    }
+
+    #[test]
+    fn m_126_a_raise_that_would_not_cover_a_device_is_refused_until_it_is_revoked() {
+        with_journal(&[Entry::BootNoted(id(2), MARK_MAX + 1)], |mut journal, paths| {
+            let error = raise(&mut journal, paths, [], true).unwrap_err().to_string();
+            assert!(error.contains(&id(2).to_string()) && error.contains("Revoke"), "{error}");
+            assert_eq!(journal.state().mark, 0);
+            journal.append(&[Entry::Status(id(2), Status::Revoked)]).unwrap();
+            raise(&mut journal, paths, [], true).unwrap();
         });
     }
 
