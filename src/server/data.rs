@@ -110,9 +110,10 @@ impl<T: Table, E: Entropy> Server<T, E> {
         let arrival = Arrival { now, from, len, index };
         let unnamed = peer.unnamed().map(|entry| entry.cid);
         let outcome = data_of(gateway, peer, &arrival, data, sealed).map_err(rejected);
-        // A session that no record names holds its id until it ends, and it may just have ended.
+        // A session that no record names holds its id until it ends, and it may just have ended. A change under way may
+        // still put that id into the record; once the record is another, it cannot.
         if let Some(cid) = unnamed.filter(|cid| peer.cids().all(|own| own != *cid)) {
-            self.table.release(cid);
+            peer.link.held = Some(cid);
         }
         outcome
     }

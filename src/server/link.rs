@@ -23,6 +23,8 @@ pub(crate) struct Link<Address, O, A: Backend> {
     pub(super) candidate: Option<Candidate<Address, A>>,
     /// A connection id that a change under way will put into the record.
     pub(super) reserved: Option<ConnectionId>,
+    /// That of a session which has ended, and which no record names: a change under way may name it all the same.
+    pub(super) held: Option<ConnectionId>,
     /// The change that takes it out of service; the record will say so once that is durable.
     pub(super) silenced: Option<Ticket>,
     /// When a Reset was last sent: under the confirmed entry, under the candidate's.
@@ -44,6 +46,7 @@ impl<Address, O, A: Backend> Default for Link<Address, O, A> {
             active: None,
             candidate: None,
             reserved: None,
+            held: None,
             silenced: None,
             resets: [None; 2],
             excuse_used: false,

@@ -176,6 +176,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
         if ended.is_some() {
             link.active = None;
         }
+        link.held = None;
         peer.record = record;
         let after = in_use(peer);
         for cid in before.into_iter().flatten().filter(|cid| !after.contains(&Some(*cid))) {
@@ -252,7 +253,7 @@ pub(super) fn with_confirmation<Address, O, A: Backend>(peer: &Peer<Address, O, 
 
 /// The connection ids that a device takes up: of the sessions in its record and in service, and one that is about
 /// to be.
-fn in_use<Address, O, A: Backend>(peer: &Peer<Address, O, A>) -> [Option<ConnectionId>; 4] {
+fn in_use<Address, O, A: Backend>(peer: &Peer<Address, O, A>) -> [Option<ConnectionId>; 5] {
     let mut cids = peer.cids();
-    [cids.next(), cids.next(), cids.next(), cids.next()]
+    [cids.next(), cids.next(), cids.next(), cids.next(), cids.next()]
 }

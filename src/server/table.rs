@@ -67,7 +67,8 @@ impl<Address, O, A: Backend> Peer<Address, O, A> {
     /// The connection ids that are in use for this device: those of its record, that of a session in service which
     /// the record does not name, and one that is about to be.
     pub fn cids(&self) -> impl Iterator<Item = ConnectionId> {
-        self.record.entries().chain(self.unnamed()).map(|entry| entry.cid).chain(self.link.reserved)
+        let entries = self.record.entries().chain(self.unnamed());
+        entries.map(|entry| entry.cid).chain(self.link.reserved).chain(self.link.held)
     }
 
     /// The session in service, where the record does not name it (M-129).

@@ -429,3 +429,27 @@ fn m_88_a_proof_may_come_after_the_news_of_what_it_has_freed() {
     assert!(pair.stale(A).server.confirmation_to_write(index));
     let _ = two.hello(b"");
 }
+
+/// A writes its session back into the record, and the device closes it before the store has made that change. The id is
+/// not free yet.
+#[test]
+fn m_12_an_id_that_a_change_under_way_names_is_in_use_after_its_session() {
+    let mut device = Device::new(1);
+    let mut pair = Pair::new(&[&device]);
+    pair.at(A).connect(&mut device, HERE);
+    let session = device.session.take();
+    let delayed = device.hello(b"");
+    device.session = session;
+    pair.at(B).welcomes(THERE, &delayed);
+    pair.refresh(A);
+    let (cid, index) = (cid_of(&device), pair.stale(A).index(&device));
+    let owner = |pair: &mut Pair| moteseal::server::Table::owner(pair.stale(A).server.table(), cid);
+    let (admin, change) = pair.stale(A).server.write_confirmation(index).unwrap();
+    let close = device.control(&moteseal::control::Control::Close, false);
+    pair.stale(A).hears(HERE, &close);
+    assert_eq!(owner(&mut pair), Some(index));
+    let durable = pair.stale(A).store.make(change).unwrap();
+    assert_eq!(pair.stale(A).server.apply(admin, durable), Ok(None));
+    assert_eq!(pair.stale(A).record(&device).confirmed().map(|entry| entry.cid), Some(cid));
+    assert_eq!(owner(&mut pair), Some(index));
+}
