@@ -349,6 +349,10 @@ mod tests {
         assert_eq!(window.check(number(4)).map(|_| ()), Err(NotFresh::Repeat));
         assert_eq!(window.ack_block(None), Some(AckBlock { number: number(3), before: 0 }));
         assert_eq!(window.ack_block(Some(Answering::Repeat(number(4)))).unwrap().number, number(3));
+        // Nor by a *rotate* after it that turns out well.
+        window.check(number(5)).unwrap().commit(false);
+        window.acknowledge(number(5));
+        assert_eq!(window.ack_block(None), Some(AckBlock { number: number(5), before: 0b10 }));
     }
 
     #[test]
