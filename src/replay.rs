@@ -349,6 +349,10 @@ mod tests {
         assert_eq!(window.check(number(4)).map(|_| ()), Err(NotFresh::Repeat));
         assert_eq!(window.ack_block(None), Some(AckBlock { number: number(3), before: 0 }));
         assert_eq!(window.ack_block(Some(Answering::Repeat(number(4)))).unwrap().number, number(3));
+        // Nor by a *rotate* after it that turns out well.
+        window.check(number(5)).unwrap().commit(false);
+        window.acknowledge(number(5));
+        assert_eq!(window.ack_block(None), Some(AckBlock { number: number(5), before: 0b10 }));
     }
 
     #[test]
@@ -360,6 +364,12 @@ mod tests {
         assert_eq!(block(Some(Answering::New(number(11)))), Some((11, 0b0000_0001)));
         assert_eq!(block(Some(Answering::Repeat(number(13)))), Some((13, 0b0000_0110)));
         assert_eq!(ReplayWindow::default().ack_block(None), None);
+        // Eight behind the highest is the last that its bitmap still says.
+        let window = self::window(&[11, 12, 20]);
+        let block = |asked| {
+            window.ack_block(Some(Answering::New(number(asked)))).map(|b| (b.number.value(), b.before))
+        };
+        assert_eq!((block(12), block(11)), (Some((20, 0b1000_0000)), Some((11, 0))));
     }
 
     #[test]
@@ -376,6 +386,11 @@ mod tests {
         ] {
             assert_eq!(window.check(Epoch::new(boot, count)), freshness, "{boot}.{count}");
         }
+        assert_eq!(
+            window.with(Epoch::new(1, 3)).with(Epoch::new(1, 0)),
+            window,
+            "what was accepted stays so"
+        );
         let raised = EpochWindow::raised(Epoch::new(9, 0xFFFF));
         assert_eq!(raised.check(Epoch::new(9, 0xFFF0)), Freshness::Stale);
         assert_eq!(raised.check(Epoch::new(10, 0)), Freshness::Newest);

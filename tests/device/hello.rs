@@ -6,10 +6,11 @@ use moteseal::error::{
     BootError, CounterError, EntropyError, HelloError, ImageError, PollError, ReceiveError, SendError,
     StorageError, VerifyError,
 };
+use moteseal::identity::KeySlot;
 use moteseal::key_slots::Slot;
 use moteseal::number::{Epoch, Salt};
 
-use crate::board::{Board, Convenient, Effect, Fault, Mote, N, Op, Rng, boot, device_key};
+use crate::board::{Board, Convenient, Effect, Fault, Mote, N, Op, Rng, boot, device_key, generation};
 use crate::server::{Hello, Peer, cid, data_header, is_hello, nothing, open_hello};
 
 fn try_boot(board: &mut Board) -> Result<Mote<'_>, BootError> {
@@ -65,6 +66,21 @@ fn a_device_without_a_key_does_not_start() {
     board.image.slots = [None, None];
     assert_eq!(try_boot(&mut board).unwrap_err(), BootError::Identity(ImageError::NoKey.into()));
     assert_eq!(board.ops, []);
+}
+
+#[test]
+fn a_device_whose_keys_cannot_be_together_does_not_start() {
+    let key = |number| KeySlot { generation: generation(number), device_key: device_key(number) };
+    for (a, b, fault) in [
+        (2, 2, ImageError::SameGeneration),
+        (1, 3, ImageError::GenerationGap),
+        (3, 1, ImageError::GenerationGap),
+    ] {
+        let mut board = Board::new();
+        board.image.slots = [Some(key(a)), Some(key(b))];
+        assert_eq!(try_boot(&mut board).unwrap_err(), BootError::Identity(fault.into()), "{a} {b}");
+        assert_eq!(board.ops, []);
+    }
 }
 
 #[test]

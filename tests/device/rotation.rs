@@ -179,6 +179,30 @@ fn m119_after_a_floor_the_same_key_is_used_again() {
     }
 }
 
+/// A Floor under the new key moves the counter while the session under the old one serves: that session says nothing
+/// of it, since its own server may not be the one that sent the Floor.
+#[test]
+fn m41_moved_waits_for_the_new_session_while_the_old_one_serves() {
+    let (secret, new) = rotation_to(2, 1);
+    let mut board = Board::new();
+    let mut device = boot(&mut board);
+    let mut peer = Peer::connected(&mut device, 0);
+    device.hear(1, &peer.control(&rotate(2, &secret), true));
+    let sent = device.drain(1);
+    assert!(peer.hear(&sent[0]).ack.is_some());
+    device.hear(1, &open(&sent[1], &new).floor(&new, Epoch::new(20, 0)));
+    let hello = open(&device.one(1), &new);
+    assert_eq!((hello.epoch, hello.generation_bits), (Epoch::new(21, 0), 2));
+    let plain = device.say(1, b"x", Confirm::No).datagram.unwrap();
+    assert_eq!(peer.hear(&plain).payload, b"x");
+    let confirmed = device.say(1, b"y", Confirm::Yes).datagram.unwrap();
+    assert_eq!(peer.hear(&confirmed).payload, b"y");
+    device.hear(1, &peer.acknowledge());
+    let (mut peer, welcome) = Peer::answer_under(&hello, &new);
+    device.hear(1, &welcome);
+    assert_eq!(peer.hear(&device.one(1)).moved, Some(1));
+}
+
 #[test]
 fn m121_a_rotation_that_is_there_already_writes_nothing_and_starts_the_hello() {
     let (secret, new) = rotation_to(2, 1);

@@ -101,6 +101,20 @@ fn m_90_another_gateway_is_silent_to_the_first_copy_of_data() {
     assert_eq!(pair.at(A).rejects(HERE, &data), Reject::UnknownConnection);
 }
 
+/// It asks for no answer, so its own gateway sends none, and a copy of it says nothing about that gateway.
+#[test]
+fn m_90_another_gateway_answers_no_copy_of_plain_data() {
+    let mut device = Device::new(1);
+    let mut pair = Pair::new(&[&device]);
+    pair.at(A).connect(&mut device, HERE);
+    let plain = device.data(b"x", false);
+    pair.at(A).hears(HERE, &plain);
+    for _ in 0..5 {
+        assert_eq!(pair.at(B).rejects(THERE, &plain), Reject::OtherGateway);
+        pair.sleep(1_000);
+    }
+}
+
 /// What the attacker recorded does not keep the gateway that is left from seeing the device's own repeat.
 #[test]
 fn m_92_what_is_remembered_is_not_displaced_by_recordings() {
@@ -320,6 +334,25 @@ fn m_65_a_revocation_holds_at_each_gateway_that_has_read_it() {
         assert_eq!(pair.at(gateway).rejects(HERE, &data), Reject::NotActive);
         assert!(pair.at(gateway).poll(&device).is_none());
     }
+}
+
+/// Two gateways get one late Hello and make the same record of the same record. One write is made; the answer to the
+/// other is lost, and whoever then reads the record finds the epoch in it.
+#[test]
+fn m_131_a_record_that_looks_as_if_the_change_was_made_delivers_nothing() {
+    let mut device = Device::new(1);
+    let mut pair = Pair::new(&[&device]);
+    let late = device.hello(b"late");
+    let newest = device.hello(b"");
+    let _ = pair.at(A).welcomes(HERE, &newest);
+    let first = pair.at(A).pending(HERE, &late);
+    let (held, change) = pair.at(B).pending(HERE, &late);
+    let fresh = pair.stale(A).finish(first).unwrap();
+    assert_eq!(fresh.payload.as_deref(), Some(&b"late"[..]));
+    assert_eq!(change.value().record, pair.at(B).record(&device), "it looks as if this one was made");
+    let durable = change.committed();
+    let twice = pair.stale(B).server.commit(held, durable);
+    assert_eq!(twice.err(), Some(CommitError::Conflict));
 }
 
 #[test]

@@ -238,10 +238,11 @@ fn fill(batch: &Batch, group: &[Job], again: bool, mut written: bool) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::sync::mpsc;
 
     use moteseal::delivery::Timing;
-    use moteseal::keys::DeviceKey;
+    use moteseal::keys::{DeviceKey, RotationKey};
     use moteseal::number::{DeviceId, Generation};
     use moteseal::record::{GatewayId, Record, Status};
     use moteseal::server::Server;
@@ -250,13 +251,13 @@ mod tests {
     use crate::random;
     use crate::serve::table::Devices;
 
-    #[test]
-    fn m_80_that_a_record_was_written_is_in_the_journal_after_a_failure_too() {
+    /// Storage with one device, and a server that knows it.
+    fn with_storage(test: impl FnOnce(Storage, Server<Devices, super::super::core::Os>, DeviceId, &Path)) {
         let directory = tempfile::tempdir().unwrap();
-        let (path, journal) = (directory.path().join("store.redb"), directory.path().join("journal"));
+        let (path, journal_path) = (directory.path().join("store.redb"), directory.path().join("journal"));
         let (device_id, key) = (DeviceId::new([1; 8]), DeviceKey::new([2; 32]));
         let record = Record::provisioned(device_id, Generation::FIRST, key.clone());
-        let (store, mut journal) = (Store::create(&path).unwrap(), Journal::create(&journal).unwrap());
+        let (store, mut journal) = (Store::create(&path).unwrap(), Journal::create(&journal_path).unwrap());
         journal.append(&[Entry::Provisioned(device_id, Generation::FIRST, key)]).unwrap();
         let batch = store.begin().unwrap();
         batch.records().unwrap().put(&record).unwrap();
@@ -264,19 +265,44 @@ mod tests {
 
         let mut devices = Devices::new();
         devices.insert(record).unwrap();
-        let mut server = Server::new(devices, random::os(), GatewayId(0), Timing::DEFAULT, 0).unwrap();
-        // A change that says nothing to the journal but that there was one, as most Hellos do.
-        let (admin, change) = server.set_status(device_id, Status::Active).unwrap();
-        let intent = Intent::Status(device_id, Status::Active);
-        let group = [Job::Admin(admin, change, intent, Reply::Stdout)];
-
-        journal.fail_once();
+        let server = Server::new(devices, random::os(), GatewayId(0), Timing::DEFAULT, 0).unwrap();
         let ((_, jobs), (inputs, _)) = (mpsc::channel(), mpsc::sync_channel(1));
         let stopping = Arc::new(AtomicBool::new(false));
-        let mut storage = Storage { journal, store: Some(store), path, jobs, inputs, stopping };
-        assert!(storage.write(&group, false).is_err());
-        assert_eq!(storage.write(&group, true), Ok(vec![Swap::Made]));
-        let journal = Journal::open(&directory.path().join("journal")).unwrap();
-        assert!(journal.state().written);
+        let storage = Storage { journal, store: Some(store), path, jobs, inputs, stopping };
+        test(storage, server, device_id, &journal_path);
+    }
+
+    #[test]
+    fn m_80_that_a_record_was_written_is_in_the_journal_after_a_failure_too() {
+        with_storage(|mut storage, mut server, device_id, journal| {
+            // A change that says nothing to the journal but that there was one, as most Hellos do.
+            let (admin, change) = server.set_status(device_id, Status::Active).unwrap();
+            let intent = Intent::Status(device_id, Status::Active);
+            let group = [Job::Admin(admin, change, intent, Reply::Stdout)];
+            storage.journal.fail_once();
+            assert!(storage.write(&group, false).is_err());
+            assert_eq!(storage.write(&group, true), Ok(vec![Swap::Made]));
+            assert!(Journal::open(journal).unwrap().state().written);
+        });
+    }
+
+    /// The device makes its key from the secret in the store. With the other one in the journal the next start would
+    /// strand it.
+    #[test]
+    fn m_132_of_a_rotation_that_is_refused_the_journal_holds_nothing() {
+        with_storage(|mut storage, mut server, device_id, journal| {
+            let key = RotationKey::new([3; 32]);
+            let mut begin = || server.begin_rotation(device_id, &key).unwrap();
+            let ((made, change), (refused, other)) = (begin(), begin());
+            let secret = change.value().record.rotation().unwrap().secret.clone();
+            assert!(other.value().record.rotation().unwrap().secret != secret);
+            let intent = || Intent::Rotate(device_id, key.clone());
+            let job = |admin, change| Job::Admin(admin, change, intent(), Reply::Stdout);
+            let group = [job(made, change), job(refused, other)];
+            assert_eq!(storage.write(&group, false), Ok(vec![Swap::Made, Swap::Conflict]));
+            let journal = Journal::open(journal).unwrap();
+            let (kept, _) = journal.state().devices[&device_id].rotation.as_ref().unwrap();
+            assert!(*kept == secret);
+        });
     }
 }
