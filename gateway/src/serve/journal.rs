@@ -136,6 +136,10 @@ impl Journal {
             if number != 0 && frame_number != number + 1 {
                 return Err(damaged("lacks entries in the middle"));
             }
+            // Nothing that this program has counted: entries would run out of numbers.
+            if frame_number > u64::MAX / 2 {
+                return Err(damaged("has numbers that no gateway has counted"));
+            }
             state.read(entries).map_err(damaged)?;
             (number, rest) = (frame_number, behind);
         }
@@ -577,5 +581,16 @@ mod tests {
             let read = Journal::open(path).unwrap();
             assert_eq!((read.number(), read.state().mark, read.state().devices.len()), (2, 88, 1));
         });
+    }
+
+    #[test]
+    fn a_journal_whose_numbers_would_run_out_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal");
+        for (number, is_taken) in [(u64::MAX, false), (u64::MAX - 1, false), (1 << 62, true)] {
+            let frame = frame(number, &[Entry::Mark(5)]);
+            std::fs::write(&path, [HEAD, &frame].concat()).unwrap();
+            assert_eq!(Journal::open(&path).is_ok(), is_taken, "{number}");
+        }
     }
 }
