@@ -71,6 +71,7 @@ impl ReplayWindow {
     /// [`NotFresh::Repeat`] if it has been seen, [`NotFresh::TooOld`] if it lies left of the window.
     pub fn check(&mut self, number: SequenceNumber) -> Result<Slot<'_>, NotFresh> {
         match self.below(number) {
+            // M-67: what was seen there is not known any more.
             Some(distance) if distance >= WINDOW_WIDTH => Err(NotFresh::TooOld),
             Some(distance) if self.seen >> distance & 1 == 1 => Err(NotFresh::Repeat),
             _ => Ok(Slot { window: self, number }),

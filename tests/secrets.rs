@@ -116,7 +116,9 @@ fn m_23_no_formatter_shows_a_secret() {
         &FactoryImage::parse(image.encode().expose()),
         &Record::decode(rotating.encode().expose()),
     ];
-    all.into_iter().for_each(|value| shown.look(value));
+    for value in all {
+        shown.look(value);
+    }
     sessions(&mut shown, &payload, bytes.as_bytes(), || {
         key.session_keys(ID, EPOCH, Salt([1; 6]), ServerSalt([2; 8]))
     });

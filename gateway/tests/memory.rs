@@ -106,7 +106,9 @@ fn no_core_is_dumped_by_any_command_that_holds_keys() {
     thread::sleep(Duration::from_millis(300));
     let dumps = end(child, Signal::SEGV).core_dumped();
     eprintln!("a program that does not close its memory dumps a core here: {dumps}");
-    cores(site.path()).iter().for_each(|core| fs::remove_file(core).unwrap());
+    for core in cores(site.path()) {
+        fs::remove_file(core).unwrap();
+    }
     for command in site.commands() {
         for signal in [Signal::SEGV, Signal::ABORT, Signal::QUIT] {
             let child = site.shell("ulimit -c unlimited 2>/dev/null", &command).spawn().unwrap();
@@ -171,7 +173,9 @@ fn no_process_of_the_same_user_can_read_its_memory() {
 fn give(path: &Path) {
     chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
     if path.is_dir() {
-        fs::read_dir(path).unwrap().for_each(|entry| give(&entry.unwrap().path()));
+        for entry in fs::read_dir(path).unwrap() {
+            give(&entry.unwrap().path());
+        }
     }
 }
 

@@ -58,6 +58,7 @@ impl<S: 'static> Actor<S> {
 }
 
 #[inline(never)]
+#[expect(clippy::large_stack_arrays, reason = "to stand far below what runs is its purpose")]
 fn deep<S>(job: Job<S>, state: &mut Option<Box<S>>) {
     let below = black_box([0u8; DEPTH]);
     job(state);

@@ -182,7 +182,7 @@ fn read(directory: &Path, name: &str, len: usize) -> Zeroizing<Vec<u8>> {
 
 /// As hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 /// A generator whose numbers everybody knows.

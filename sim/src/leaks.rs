@@ -79,7 +79,7 @@ mod tests {
     fn a_secret_is_found_in_every_form_and_in_part() {
         let mut secrets = Secrets::default();
         secrets.add("it", &SECRET);
-        let hex: String = SECRET.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = SECRET.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
         for output in [
             SECRET.to_vec(),
             SECRET[16..].to_vec(),
