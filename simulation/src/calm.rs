@@ -51,7 +51,9 @@ impl World {
                 panic!("P5: {} {seconds} s after the attacker stopped", self.unsettled(waiting[0]).unwrap());
             }
             if seconds % 20 < 2 {
-                waiting.iter().for_each(|device| self.hand_over(*device));
+                for device in &waiting {
+                    self.hand_over(*device);
+                }
             }
             self.pass(2_000);
         }

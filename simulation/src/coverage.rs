@@ -162,6 +162,9 @@ impl Coverage {
     }
 
     /// It happened so many times.
+    ///
+    /// # Panics
+    /// Where the list does not have it: then nothing would ask for it either.
     pub fn hits(&mut self, what: &'static str, times: u64) {
         *self.0.entry(what).or_insert_with(|| {
             assert!(REQUIRED.contains(&what), "{what:?} is not in the list");

@@ -54,7 +54,7 @@ impl World {
                     mote.open.push((ticket, id));
                 }
                 if let Some(datagram) = datagram {
-                    self.device_sends(device, datagram);
+                    self.device_sends(device, &datagram);
                 }
             }
             Err(SendError::Busy | SendError::Hello(_)) => self.auditor.never_sealed(id),
@@ -94,7 +94,7 @@ impl World {
         let (datagram, settled) = (closed.datagram.map(<[u8]>::to_vec), closed.settled.to_vec());
         self.coverage.hit("device: closed");
         if let Some(datagram) = datagram {
-            self.device_sends(device, datagram);
+            self.device_sends(device, &datagram);
         }
         self.settle(device, &settled, false);
         assert!(self.motes[device].open.is_empty(), "M-102: closed, and a word is missing");
@@ -133,7 +133,7 @@ impl World {
             }
             assert_eq!(mote.wear(), before.wear, "P4: polling wrote");
             match polled {
-                Ok(Some(datagram)) => self.device_sends(device, datagram),
+                Ok(Some(datagram)) => self.device_sends(device, &datagram),
                 Ok(None) => {
                     let deadline = self.motes[device].half.as_ref().and_then(Half::deadline);
                     assert!(deadline.is_none_or(|deadline| deadline > now), "polled, and something is due");
@@ -151,8 +151,8 @@ impl World {
     }
 
     /// A datagram leaves a device, to every gateway that it reaches.
-    fn device_sends(&mut self, device: usize, bytes: Vec<u8>) {
-        let origin = self.auditor.left_device(self.time_of(device), device, &bytes);
+    fn device_sends(&mut self, device: usize, bytes: &[u8]) {
+        let origin = self.auditor.left_device(self.time_of(device), device, bytes);
         let mote = &mut self.motes[device];
         if let Kind::Hello { epoch, payload_len, .. } = origin.kind {
             assert!(mote.epoch.is_none_or(|highest| epoch >= highest), "M-29: an epoch went back");
@@ -168,7 +168,7 @@ impl World {
         self.trace.note(self.now, sends(&origin), device, None, number(&origin));
         for site in (0..self.sites.len()).filter(|site| reach >> site & 1 == 1) {
             let datagram =
-                Datagram { from, to: network::gateway(site), bytes: bytes.clone(), origin: Some(origin) };
+                Datagram { from, to: network::gateway(site), bytes: bytes.to_vec(), origin: Some(origin) };
             self.network.send(self.now, datagram, &mut self.agenda, &mut self.coverage);
         }
     }
@@ -221,13 +221,13 @@ impl World {
                 mote.heard(origin.kind);
                 self.brought(device, brought);
             }
-            Err(error) => self.refused(device, &error, (wear, after) == ((0, 0), state)),
+            Err(error) => self.refused(device, error, (wear, after) == ((0, 0), state)),
         }
         self.poll_device(device);
     }
 
     /// A datagram had no effect.
-    fn refused(&mut self, device: usize, error: &ReceiveError, unchanged: bool) {
+    fn refused(&mut self, device: usize, error: ReceiveError, unchanged: bool) {
         let mote = &self.motes[device];
         let by_thief = self.auditor.is_stolen(device);
         match error {

@@ -223,7 +223,7 @@ impl World {
             Received::Data(data) => {
                 let origin = origin.expect("P1: nobody has sent this");
                 self.trace.note(self.now, "takes Data", origin.device, Some(site), number(&origin));
-                self.gateway_takes(site, origin, data);
+                self.gateway_takes(site, origin, &data);
             }
         }
     }
@@ -267,7 +267,7 @@ impl World {
     }
 
     /// A Data was verified for the first time.
-    fn gateway_takes(&mut self, site: usize, origin: Origin, data: DataReceived<Vec<u8>, Address>) {
+    fn gateway_takes(&mut self, site: usize, origin: Origin, data: &DataReceived<Vec<u8>, Address>) {
         let is_stolen = self.auditor.is_stolen(origin.device);
         assert!(data.malformed.is_none() || is_stolen, "a device makes no malformed Data");
         let (device, epoch, number) = (origin.device, data.epoch.value(), data.number.value());
@@ -300,8 +300,8 @@ impl World {
         }
         self.end(device, data.unknown);
         self.gateway_hears(site, device, data.control);
-        if let Some((answer, to)) = data.answer {
-            self.gateway_sends(site, device, None, to, answer.as_bytes().to_vec());
+        if let Some((answer, to)) = &data.answer {
+            self.gateway_sends(site, device, None, *to, answer.as_bytes().to_vec());
         }
         self.confirm(site, device);
         self.finish_rotation(site, device);

@@ -9,16 +9,6 @@
 //! storm   what strikes devices, gateways, disks         calm   everybody comes back (P5)
 //! ```
 
-#![allow(
-    clippy::missing_panics_doc,
-    clippy::needless_for_each,
-    clippy::needless_pass_by_value,
-    clippy::single_match_else,
-    clippy::struct_excessive_bools,
-    clippy::trivially_copy_pass_by_ref,
-    reason = "a test: it panics, and hands over what a real half would consume"
-)]
-
 mod admin;
 mod agenda;
 mod archive;

@@ -43,7 +43,7 @@ struct Run {
     failed: AtomicBool,
     carried: AtomicU64,
     total: Mutex<Outcome>,
-    failures: Mutex<Vec<Box<Failure>>>,
+    failures: Mutex<Vec<Failure>>,
 }
 
 impl Run {
@@ -88,7 +88,7 @@ impl Run {
                 }
                 Err(failure) => {
                     self.failed.store(true, Ordering::Relaxed);
-                    self.failures.lock().unwrap().push(failure);
+                    self.failures.lock().unwrap().push(*failure);
                 }
             }
         }
@@ -116,7 +116,7 @@ fn main() -> ExitCode {
         run.report(start, || threads.iter().all(std::thread::ScopedJoinHandle::is_finished));
     });
     let failures = run.failures.into_inner().unwrap();
-    for Failure { spec, what, carried, trace } in failures.iter().map(AsRef::as_ref) {
+    for Failure { spec, what, carried, trace } in &failures {
         println!(
             "\n{trace}\nFAILED after {carried} datagrams, {} world of seed {}: {what}",
             spec.kind.name(),

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use moteseal::boot_counter::{BootCounter, NorBootCounter, entry};
+use moteseal::boot_counter::{BootCounter, NorBootCounter, Stored, entry};
 use moteseal::device::{CommandAge, Config, Device, Hardware, Millis, Ticket, Timing};
 use moteseal::entropy::Entropy;
 use moteseal::error::EntropyError;
@@ -63,6 +63,7 @@ impl Hardware for Board {
 }
 
 /// A device and its owner.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about what has struck it")]
 pub struct Mote {
     pub id: DeviceId,
     pub rotation_key: RotationKey,
@@ -221,6 +222,11 @@ impl Mote {
     }
 
     /// Flash that does not do, from now on, what it is told to, in a part of the counter's pages.
+    ///
+    /// SPEC 2.2: "Without an RNG they hold as long as that flash is not rolled back." Where words that cannot be read
+    /// hide the newest boots, an older one is what this flash says: for a device without an RNG that is such a
+    /// rollback, and only there another fault strikes in the same place. A counter that then says nothing at all is no
+    /// such case: the device must refuse to start (M-27).
     pub fn wear_out(&mut self, random: &mut Random) {
         let fault = random.pick(&[
             Fault::ReadFails,
@@ -231,8 +237,18 @@ impl Mote {
         ]);
         let start = COUNTER + random.place(2 * PAGE / 4) * 4;
         let end = (start + random.pick(&[4, 8, 64, 128])).min(END);
+        let before = self.board.counter().load();
         self.board.flash.borrow_mut().set_fault(start..end, fault);
         self.is_worn = true;
+        let after = self.board.counter().load();
+        if let (Ok(Stored::Intact(before)), Ok(Stored::Intact(after))) = (before, after)
+            && after < before
+            && !self.has_rng()
+        {
+            let mut flash = self.board.flash.borrow_mut();
+            flash.clear_faults();
+            flash.set_fault(start..end, Fault::WriteFails);
+        }
     }
 
     pub fn replace_flash(&mut self) {

@@ -45,7 +45,7 @@ impl World {
         let aad = [&[0x40 | (generation & 3) << 2][..], &id].concat();
         let payload = up_payload(self.next_payload, b"thief");
         let nonce = crypto::hello_nonce(epoch, salt);
-        let sealed = crypto::seal(&crypto::hello_key(key, &id), nonce, &aad, &payload);
+        let sealed = crypto::seal(&crypto::hello_key(key, id), nonce, &aad, &payload);
         [&aad[..], &epoch_bytes(epoch), &salt, &sealed].concat()
     }
 
@@ -65,12 +65,12 @@ impl World {
             let floor = self.random.pick(&[near, 0xFFFF_FFFF_FFFF, 0xFEFF_FFFF_0000]);
             let aad = [&[0x54][..], &salt[..2], &epoch_bytes(floor)].concat();
             let nonce = crypto::hello_nonce(epoch, salt);
-            let tag = crypto::seal(&crypto::floor_key(key, &id, floor), nonce, &aad, &[]);
+            let tag = crypto::seal(&crypto::floor_key(key, id, floor), nonce, &aad, &[]);
             self.coverage.hit("thief: floor");
             ([aad, tag].concat(), Kind::Floor { floor })
         } else {
             let server_salt: [u8; 8] = self.random.array();
-            let keys = crypto::session_keys(key, &id, epoch, salt, server_salt);
+            let keys = crypto::session_keys(key, id, epoch, salt, server_salt);
             let aad = [&[0x50][..], &salt[..2], &server_salt].concat();
             let cid: &[u8] = if self.random.chance(500) { &[0x7F, 0xFF] } else { &[0x40] };
             let bytes = [&aad[..], &crypto::seal(&keys.1, crypto::nonce(1, 0), &aad, cid)].concat();

@@ -26,26 +26,26 @@ fn expand<const L: usize>(key: &Key, info: &[&[u8]]) -> [u8; L] {
 }
 
 /// SPEC 5.1.
-pub fn hello_key(device_key: &Key, id: &DeviceId) -> Key {
-    expand(device_key, &[b"moteseal/1 hello", &[SUITE], id])
+pub fn hello_key(device_key: &Key, id: DeviceId) -> Key {
+    expand(device_key, &[b"moteseal/1 hello", &[SUITE], &id])
 }
 
 /// SPEC 5.1.
-pub fn floor_key(device_key: &Key, id: &DeviceId, floor: u64) -> Key {
-    expand(device_key, &[b"moteseal/1 floor", &[SUITE], id, &epoch_bytes(floor)])
+pub fn floor_key(device_key: &Key, id: DeviceId, floor: u64) -> Key {
+    expand(device_key, &[b"moteseal/1 floor", &[SUITE], &id, &epoch_bytes(floor)])
 }
 
 /// SPEC 5.1: the key up, and the key down.
 pub fn session_keys(
     device_key: &Key,
-    id: &DeviceId,
+    id: DeviceId,
     epoch: u64,
     salt: [u8; 6],
     server_salt: [u8; 8],
 ) -> (Key, Key) {
     let epoch = epoch_bytes(epoch);
     let keys: [u8; 64] =
-        expand(device_key, &[b"moteseal/1 session", &[SUITE], id, &epoch, &salt, &server_salt]);
+        expand(device_key, &[b"moteseal/1 session", &[SUITE], &id, &epoch, &salt, &server_salt]);
     (keys[..32].try_into().unwrap(), keys[32..].try_into().unwrap())
 }
 

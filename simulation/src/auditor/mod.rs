@@ -97,7 +97,7 @@ pub struct Auditor {
 impl Auditor {
     pub fn provision(&mut self, id: DeviceId, key: Key) {
         self.by_id.insert(id, self.owners.len());
-        let keys = vec![(key, crypto::hello_key(&key, &id))];
+        let keys = vec![(key, crypto::hello_key(&key, id))];
         self.owners.push(Owner { id, keys, oldest: 1, ..Owner::default() });
     }
 
@@ -108,12 +108,11 @@ impl Auditor {
     /// A rotation to this key was begun.
     pub fn next_key(&mut self, device: usize, generation: u8, key: &Key) {
         let owner = &mut self.owners[device];
-        match owner.keys.get(usize::from(generation) - 1) {
-            Some((known, _)) => assert!(known == key, "M-117: two keys of one generation"),
-            None => {
-                assert_eq!(owner.keys.len() + 1, usize::from(generation), "a generation was left out");
-                owner.keys.push((*key, crypto::hello_key(key, &owner.id)));
-            }
+        if let Some((known, _)) = owner.keys.get(usize::from(generation) - 1) {
+            assert!(known == key, "M-117: two keys of one generation");
+        } else {
+            assert_eq!(owner.keys.len() + 1, usize::from(generation), "a generation was left out");
+            owner.keys.push((*key, crypto::hello_key(key, owner.id)));
         }
     }
 
@@ -277,7 +276,7 @@ impl Owner {
             return Some((generation, Kind::Welcome { epoch }));
         }
         let device_key = &self.keys[usize::from(generation) - 1].0;
-        let keys = crypto::session_keys(device_key, &self.id, epoch, salt, server_salt);
+        let keys = crypto::session_keys(device_key, self.id, epoch, salt, server_salt);
         let plaintext = crypto::open(&keys.1, crypto::nonce(1, 0), split.aad, split.sealed)?;
         let cid = parse::cid(&plaintext).filter(|cid| cid.1 == plaintext.len())?;
         let has_payload = self.early.get(&epoch).is_some_and(|payloads| !payloads.is_empty());
@@ -298,7 +297,7 @@ impl Owner {
         let Kind::Hello { epoch, salt, generation, .. } = hello?.kind else { return None };
         assert_eq!(echo, salt[..2], "M-9");
         assert!(floor >> 16 < 0xFEFF_FFFF, "M-39: a floor of {floor:012x}");
-        let key = crypto::floor_key(&self.keys[usize::from(generation) - 1].0, &self.id, floor);
+        let key = crypto::floor_key(&self.keys[usize::from(generation) - 1].0, self.id, floor);
         crypto::open(&key, crypto::hello_nonce(epoch, salt), split.aad, split.sealed)?;
         Some((generation, Kind::Floor { floor }))
     }

@@ -41,16 +41,13 @@ impl Auditor {
         let device = self.index(id);
         let owner = &mut self.owners[device];
         let stolen = owner.stolen;
-        match number {
-            Some(number) => {
-                let sealing = find(&mut owner.sessions, Way::Up, epoch, number, payload);
-                deliver(sealing, payload, stolen);
-            }
-            None => {
-                let sealed = owner.early.get(&epoch).is_some_and(|sealed| sealed.contains(&digest(payload)));
-                assert!(sealed || stolen, "P1: the device sent nothing of this name");
-                assert!(owner.early_delivered.insert(epoch), "P2: one name delivered twice");
-            }
+        if let Some(number) = number {
+            let sealing = find(&mut owner.sessions, Way::Up, epoch, number, payload);
+            deliver(sealing, payload, stolen);
+        } else {
+            let sealed = owner.early.get(&epoch).is_some_and(|sealed| sealed.contains(&digest(payload)));
+            assert!(sealed || stolen, "P1: the device sent nothing of this name");
+            assert!(owner.early_delivered.insert(epoch), "P2: one name delivered twice");
         }
         assert!(self.delivered_up.insert(up_id(payload).into()) || stolen, "P2: delivered twice");
     }
