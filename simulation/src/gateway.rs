@@ -68,6 +68,16 @@ impl Gateway {
         }
     }
 
+    /// A record of this status is what the half goes by now: what the record before said of it is over, what an order
+    /// under way says is not.
+    pub fn note_status(&mut self, device: usize, status: Status) {
+        if status != Status::Active {
+            self.silenced.entry(device).or_default();
+        } else if self.silenced.get(&device) == Some(&0) {
+            self.silenced.remove(&device);
+        }
+    }
+
     /// All that the half knows of a device, but for the count of forgeries.
     fn state(&self, device: usize) -> String {
         let text = format!("{:?}", self.half.table().peer(place(device)));
@@ -352,7 +362,10 @@ impl World {
     ) {
         let (now, known) = (self.time_at(site), self.sites[site].generations[device]);
         let origin = self.auditor.left_gateway(now, (device, known), hello, &bytes);
-        assert!(!self.is_silenced(site, device), "P7: sent to a device out of service");
+        if self.is_silenced(site, device) {
+            self.trace.about = Some(device);
+            panic!("P7: sent to a device out of service: {:?}", origin.kind);
+        }
         let what = match origin.kind {
             Kind::Welcome { .. } => "sends Welcome",
             Kind::Floor { .. } => "sends Floor",

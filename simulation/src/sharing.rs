@@ -1,7 +1,6 @@
 //! What gateways that share records learn of each other: by notices that come late, by reading, by conflicts. SPEC
 //! section 8.
 
-use moteseal::record::Status;
 use moteseal::server::Table as _;
 
 use crate::agenda::Due;
@@ -20,16 +19,12 @@ impl World {
         if gateway.steps.has_proof(device) {
             return self.agenda.note(self.now + 1, Due::Notice { site, run, device });
         }
-        let is_active = record.status() == Status::Active;
+        let status = record.status();
         let (generation, before) = (record.generation().number(), gateway.half.table().peer(place(device)));
         let is_news = before.is_none_or(|peer| *peer.record() != record);
         let unknown = gateway.half.refresh(place(device), record).expect("M-11: the ranges do not overlap");
         gateway.forget_ended(device);
-        if !is_active {
-            gateway.silenced.entry(device).or_default();
-        } else if gateway.silenced.get(&device) == Some(&0) {
-            gateway.silenced.remove(&device);
-        }
+        gateway.note_status(device, status);
         self.note_generation(site, device, generation);
         if is_news {
             self.trace.note(self.now, "reads the record", device, Some(site), 0);

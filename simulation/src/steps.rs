@@ -61,6 +61,7 @@ impl World {
         if !gateway.steps.has_proof(device) && known != Some(expected) {
             let unknown = gateway.half.refresh(place(device), expected.clone()).expect("M-11");
             gateway.forget_ended(device);
+            gateway.note_status(device, expected.status());
             self.end(device, unknown);
         }
     }
