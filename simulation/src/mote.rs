@@ -209,16 +209,19 @@ impl Mote {
         self.slots_rolled_back = false;
     }
 
-    /// Puts the key slots back as they were, or as they are; says whether that makes a difference.
+    /// Puts the key slots back as they were, or as they are; says whether that has changed the flash, so
+    /// that a device that runs must lose its power.
     pub fn roll_slots(&mut self, back: bool) -> bool {
         if back {
             // A power cut may have left something of which nobody heard.
             self.keep_slots();
         }
         let slots = &self.slots[usize::from(back)];
-        self.board.flash.borrow_mut().put(SLOTS, slots).unwrap();
+        let mut flash = self.board.flash.borrow_mut();
+        let changes = flash.as_bytes()[SLOTS..COUNTER] != slots[..];
+        flash.put(SLOTS, slots).unwrap();
         self.slots_rolled_back = back;
-        self.slots[0] != self.slots[1]
+        changes
     }
 
     /// Flash that does not do, from now on, what it is told to, in a part of the counter's pages.
