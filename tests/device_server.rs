@@ -1,5 +1,5 @@
 //! A device and its server from end to end: what happens, datagram by datagram, when all goes well and when something
-//! is lost. One short story each; `tests/hostile` is where an attacker joins in. SPEC section 13.
+//! is lost. One short story each; `simulation` is where an attacker joins in. SPEC section 13.
 
 use std::cell::RefCell;
 

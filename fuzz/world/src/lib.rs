@@ -1,28 +1,19 @@
-//! The world of `tests/hostile` as it is there, its auditor included: both real halves, a network, a disk and the power
-//! of five devices, all owned by an attacker. What is chance there is a fuzzer's bytes here (`random`).
+//! A small world, and its auditor: both real halves, a network, a disk and the power of five devices, all owned by an
+//! attacker. What is chance elsewhere is a fuzzer's bytes here (`random`). `simulation` is the large world, with several
+//! gateways, and chance from a seed.
 
-#![allow(dead_code, reason = "what the test asks of a whole run, this crate does not")]
+#![allow(dead_code, reason = "words of failures, for whoever debugs one")]
 
-#[path = "../../../tests/hostile/auditor.rs"]
 mod auditor;
-#[path = "../../../tests/hostile/commands.rs"]
 mod commands;
-#[path = "../../../tests/hostile/coverage.rs"]
 mod coverage;
-#[path = "../../../tests/hostile/devices.rs"]
 mod devices;
-#[path = "../../../tests/hostile/gateway.rs"]
 mod gateway;
-#[path = "../../../tests/hostile/mote.rs"]
 mod mote;
-#[path = "../../../tests/hostile/network.rs"]
 mod network;
 mod random;
-#[path = "../../../tests/hostile/store.rs"]
 mod store;
-#[path = "../../../tests/hostile/thief.rs"]
 mod thief;
-#[path = "../../../tests/hostile/world.rs"]
 mod world;
 
 /// As many steps as the bytes last, and then calm: everybody comes back, everything has its word, and no promise was

@@ -38,22 +38,29 @@ impl Random {
         self.below(1_000) < per_mille
     }
 
-    pub fn byte(&mut self) -> u8 {
-        self.next().to_be_bytes()[0]
+    /// True so many times in a million.
+    pub const fn chance_in_million(&mut self, per_million: u64) -> bool {
+        self.below(1_000_000) < per_million
     }
 
     pub fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| self.byte()).collect()
+        let mut bytes = vec![0; len];
+        let _ = self.fill(&mut bytes);
+        bytes
     }
 
     pub fn array<const L: usize>(&mut self) -> [u8; L] {
-        std::array::from_fn(|_| self.byte())
+        let mut bytes = [0; L];
+        let _ = self.fill(&mut bytes);
+        bytes
     }
 }
 
 impl Entropy for Random {
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> {
-        bytes.fill_with(|| self.byte());
+        for chunk in bytes.chunks_mut(8) {
+            chunk.copy_from_slice(&self.next().to_be_bytes()[..chunk.len()]);
+        }
         Ok(())
     }
 }
