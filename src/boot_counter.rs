@@ -29,7 +29,8 @@
 //!
 //! An entry that was whole and lost a bit looks like a torn one. So each torn entry behind the highest adds one to
 //! the value: what it said is not said again, and a write that was cut short costs a value that nobody had. (Not
-//! covered is the first entry of a page, until there is a second: an erase that was cut short may leave the same.)
+//! covered is the first entry of a page, until there is a second: an erase that was cut short may leave the same. Nor is
+//! a page whose every word cannot be read for a while: it counts as one that was never written, and is erased.)
 //!
 //! # Wear
 //!

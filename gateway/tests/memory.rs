@@ -37,7 +37,11 @@ impl Site {
     /// What a shell starts after `before`, in its own place: the same process.
     fn shell(&self, before: &str, program: &str) -> Command {
         let mut command = Command::new("sh");
-        command.arg("-c").arg(format!("{before}; exec {program}")).current_dir(self.path());
+        // Signals that whoever started the tests ignores would be ignored here too.
+        command
+            .arg("-c")
+            .arg(format!("{before}; exec env --default-signal {program}"))
+            .current_dir(self.path());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         command
     }
@@ -84,7 +88,9 @@ fn closed(child: &Child) -> bool {
 /// Ends it by this signal. The first SIGSEGV goes to the runtime of Rust, which looks for the end of a stack, finds none, and
 /// leaves the next one to the kernel.
 fn end(mut child: Child, signal: Signal) -> ExitStatus {
+    let patience = Instant::now() + Duration::from_secs(10);
     loop {
+        assert!(Instant::now() < patience, "it outlives {signal:?}");
         kill_process(Pid::from_child(&child), signal).unwrap();
         thread::sleep(Duration::from_millis(50));
         if let Some(status) = child.try_wait().unwrap() {
