@@ -138,7 +138,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
             // M-91: the candidate's own Hello, and another gateway has its Welcome.
             let is_elsewhere =
                 peer.record.candidate.is_some_and(|entry| is_of(&entry, hello) && entry.gateway != gateway);
-            if is_elsewhere && !peer.link.overheard.answers_hello(now, hello.epoch) {
+            if is_elsewhere && !peer.link.overheard.answers_hello(now, hello) {
                 return Err(Reject::OtherGateway);
             }
             return self.answer_stale(now, from, index, hello, generation);
@@ -188,7 +188,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
         let (ticket, mark) = (self.ticket(), self.mark);
         let peer = self.table.peer_mut(index).ok_or(Reject::UnknownDevice)?;
         // Another gateway may win the race for it: this was the first copy (M-91).
-        let _ = peer.link.overheard.answers_hello(now, hello.epoch);
+        let _ = peer.link.overheard.answers_hello(now, hello);
         let expected = peer.record.clone();
         let record = after_hello(peer, hello.epoch, candidate);
         let (old, new) = (expected.newest().boot(), hello.epoch.boot());
