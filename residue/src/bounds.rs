@@ -30,7 +30,6 @@ pub const fn most(backend: &str, phase: usize, place: Place) -> Most {
     let is_portable = backend.len() == "portable".len();
     let (longest, sum) = match (place, is_portable, phase) {
         (Place::Device, _, 0) => (0, 0),
-        (Place::Device, true, 1 | 2) => (16, 32),
         // What is elsewhere was found with the server of today, and is not traced yet.
         (Place::Device, true, _) | (Place::Elsewhere, _, _) => (32, 64),
         (Place::Device, false, _) => (32, 200),
