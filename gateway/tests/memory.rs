@@ -48,7 +48,10 @@ impl Site {
 
     fn image(&self) -> String {
         let images = fs::read_dir(self.path().join("fleet/images")).unwrap();
-        images.map(|entry| entry.unwrap().path().display().to_string()).next().unwrap()
+        let mut paths = images.map(|entry| entry.unwrap().path());
+        // Where the flash's address was given, there is an Intel HEX file beside each.
+        let image = paths.find(|path| path.extension().is_some_and(|ending| ending == "bin")).unwrap();
+        image.display().to_string()
     }
 
     /// Every command that holds keys while it waits.
