@@ -27,15 +27,18 @@
 //!
 //! # Bits that rot
 //!
-//! An entry that was whole and lost a bit looks like a torn one. So each torn entry behind the highest adds one to
-//! the value: what it said is not said again, and a write that was cut short costs a value that nobody had. (Not
-//! covered is the first entry of a page, until there is a second: an erase that was cut short may leave the same. Nor is
-//! a page whose every word cannot be read for a while: it counts as one that was never written, and is erased.)
+//! An entry that was whole and lost a bit looks like a torn one, and so does one that cannot be read for a while. So each
+//! torn entry behind the highest adds one to the value: what it said is not said again, and a write that was cut short
+//! costs a value that nobody had. A page that has torn entries and no whole one may be what an erase that was cut short
+//! left, or it may hold boots above the highest that can be read. So each of its torn entries adds one as well, and before
+//! it is erased at its turn, more than that is written to the other page, whose last slot is kept for it. (Not covered is a
+//! page that hides what it holds when that slot was used at the same turn already; and a value that moved ahead, by a
+//! Floor or past such a page, where its entry is the next one that is lost: the counter goes on from the one before.)
 //!
 //! # Wear
 //!
 //! One small write a boot and one erase a page of boots. With pages of 4,096 bytes and slots of 8 a page
-//! lasts 512 boots an erase; at 10,000 erases a page the pair lasts 10,240,000 boots.
+//! lasts 511 boots an erase; at 10,000 erases a page the pair lasts 10,220,000 boots.
 
 use crate::error::StorageError;
 
@@ -58,14 +61,16 @@ pub enum Stored {
 ///
 /// [`store`]: Self::store
 pub trait BootCounter {
-    /// Reads the counter, from the storage itself and not from a copy in memory.
+    /// Reads the counter, from the storage itself and not from a copy in memory. Where a part of what was stored cannot be
+    /// read, the value may be above the highest that was stored; it must not be below.
     ///
     /// # Errors
     /// [`StorageError::Read`] if the storage could not be read at all.
     fn load(&mut self) -> Result<Stored, StorageError>;
 
     /// Stores a value above the one before: durable when it returns, and at a power cut at any instant either
-    /// the old or the new value. Starts afresh where nothing or nothing intact is stored.
+    /// the old or the new value, or one above that was never stored. Starts afresh where nothing or nothing
+    /// intact is stored.
     ///
     /// # Errors
     /// [`StorageError::Backwards`] for a value below the one stored, which then stays; any other
@@ -97,6 +102,9 @@ pub use nor::NorBootCounter;
 
 #[cfg(feature = "embedded-storage")]
 mod nor {
+    use core::cmp::Reverse;
+    use core::ops::Range;
+
     use embedded_storage::nor_flash::NorFlash;
 
     use super::{BootCounter, ENTRY_LEN, Stored, entry};
@@ -146,9 +154,9 @@ mod nor {
     }
 
     impl Log {
-        /// What was written after the highest and is not whole may be a boot that was used.
-        fn value(&self) -> Option<u32> {
-            Some(self.highest?.saturating_add(self.torn))
+        /// Not one entry is whole, and not every slot is blank.
+        const fn is_doubtful(&self) -> bool {
+            self.highest.is_none() && self.torn != 0
         }
 
         /// Takes note of the next slot.
@@ -163,6 +171,13 @@ mod nor {
             }
             self.next = slot + 1;
         }
+    }
+
+    /// The highest value that may have been stored: whatever was written after the highest and is not whole may be a boot
+    /// that was used.
+    fn value(newest: &Log, other: &Log) -> Option<u32> {
+        let doubtful = if other.is_doubtful() { other.torn } else { 0 };
+        Some(newest.highest?.saturating_add(newest.torn).saturating_add(doubtful))
     }
 
     impl Entry {
@@ -218,7 +233,8 @@ mod nor {
             }
         }
 
-        /// Reads both pages, the one with the highest value first. Fails only if not one slot could be read.
+        /// Reads both pages, the newer one first: that with the highest value, and where both have it, that with more
+        /// slots left. Fails only if not one slot could be read.
         fn logs(&mut self) -> Result<(Log, Log), StorageError> {
             let mut readable = false;
             let first = self.log(Page::First, &mut readable);
@@ -226,7 +242,8 @@ mod nor {
             if !readable {
                 return Err(StorageError::Read);
             }
-            Ok(if second.highest > first.highest { (second, first) } else { (first, second) })
+            let is_newer = (second.highest, Reverse(second.next)) > (first.highest, Reverse(first.next));
+            Ok(if is_newer { (second, first) } else { (first, second) })
         }
 
         fn log(&mut self, page: Page, readable: &mut bool) -> Log {
@@ -253,10 +270,10 @@ mod nor {
             Ok(Entry::of(bytes))
         }
 
-        /// Writes to the first slot from `next` on that takes it.
-        fn append(&mut self, page: Page, next: u32, boot: u32) -> Result<(), StorageError> {
+        /// Writes to the first of these slots that takes it.
+        fn append(&mut self, page: Page, slots: Range<u32>, boot: u32) -> Result<(), StorageError> {
             let mut error = StorageError::Write;
-            for slot in (next..Self::SLOTS).take(ATTEMPTS as usize) {
+            for slot in slots.take(ATTEMPTS as usize) {
                 match self.write(page, slot, boot) {
                     Ok(()) => return Ok(()),
                     Err(failed) => error = failed,
@@ -280,7 +297,7 @@ mod nor {
     impl<F: NorFlash> BootCounter for NorBootCounter<F> {
         fn load(&mut self) -> Result<Stored, StorageError> {
             let (newest, other) = self.logs()?;
-            Ok(match newest.value() {
+            Ok(match value(&newest, &other) {
                 Some(boot) => Stored::Intact(boot),
                 None if newest.next == 0 && other.next == 0 => Stored::Blank,
                 None => Stored::Broken,
@@ -289,16 +306,24 @@ mod nor {
 
         fn store(&mut self, boot: u32) -> Result<(), StorageError> {
             let (newest, other) = self.logs()?;
-            match newest.value() {
+            match value(&newest, &other) {
                 Some(stored) if boot < stored => return Err(StorageError::Backwards),
-                Some(stored) if boot == stored && newest.torn == 0 => return Ok(()),
-                Some(_) if self.append(newest.page, newest.next, boot).is_ok() => return Ok(()),
-                // The page is full, or its free slots do not take anything: the other one's turn.
+                Some(stored) if boot == stored && newest.highest == Some(stored) => return Ok(()),
+                Some(_) if self.append(newest.page, newest.next..Self::SLOTS - 1, boot).is_ok() => {
+                    return Ok(());
+                }
+                // The page is full, or its free slots do not take anything: the other one's turn. What that one may
+                // have said is forgotten with it, so more than that is written first; where nothing can be, to refuse
+                // would be to lose the device.
+                Some(_) if other.is_doubtful() => {
+                    let kept = newest.next.max(Self::SLOTS - 1)..Self::SLOTS;
+                    self.append(newest.page, kept, boot).ok();
+                }
                 _ => {}
             }
             let start = self.start(other.page);
             flash::erase(&mut self.flash, start)?;
-            self.append(other.page, 0, boot)
+            self.append(other.page, 0..Self::SLOTS - 1, boot)
         }
     }
 

@@ -359,7 +359,7 @@ impl Mote {
 /// P4: what a datagram may cost the flash.
 fn is_allowed(event: Option<Event>, (writes, erases): (u64, u64)) -> bool {
     match event {
-        Some(Event::Stale { moved: true, .. }) => writes == 1 && erases <= 1,
+        Some(Event::Stale { moved: true, .. }) => erases <= 1 && (writes == 1 || (writes, erases) == (2, 1)),
         Some(Event::KeyTaken(_)) => writes <= 1 && erases <= 1,
         // The old key, or what a power cut left of one.
         Some(Event::SessionOpened { .. }) => writes == 0 && erases <= 1,

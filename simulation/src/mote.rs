@@ -92,6 +92,8 @@ pub struct Mote {
     pub refuses_to_start: bool,
     /// Its flash is worn out.
     pub is_worn: bool,
+    /// Words of the counter cannot be read, and there is no RNG: power is not cut at the same time.
+    pub is_blind: bool,
     /// The counter's pages as they once were.
     pub saved_counter: Option<Vec<u8>>,
     /// The key slots as they are, and as they were before the last rotation.
@@ -143,6 +145,7 @@ impl Mote {
             untrusted: false,
             refuses_to_start: false,
             is_worn: false,
+            is_blind: false,
             saved_counter: None,
             slots: [slots.clone(), slots],
             slots_rolled_back: false,
@@ -226,10 +229,11 @@ impl Mote {
 
     /// Flash that does not do, from now on, what it is told to, in a part of the counter's pages.
     ///
-    /// SPEC 2.2: "Without an RNG they hold as long as that flash is not rolled back." Where words that cannot be read
-    /// hide the newest boots, an older one is what this flash says: for a device without an RNG that is such a
-    /// rollback, and only there another fault strikes in the same place. A counter that then says nothing at all is no
-    /// such case: the device must refuse to start (M-27).
+    /// Words that cannot be read are counted, and a page of them is not erased before more than it may hold is written to
+    /// the slot that the other one keeps for it (M-26). A device without an RNG has nothing else. So there no other fault
+    /// comes with that: the slots that are kept are free and can be read, no power cut strikes, and no value that a Floor
+    /// moved ahead is hidden. Otherwise words fail to be written in the same place. A counter that says nothing at all is
+    /// no such case: the device must refuse to start (M-27).
     pub fn wear_out(&mut self, random: &mut Random) {
         let fault = random.pick(&[
             Fault::ReadFails,
@@ -243,20 +247,30 @@ impl Mote {
         let before = self.board.counter().load();
         self.board.flash.borrow_mut().set_fault(start..end, fault);
         self.is_worn = true;
+        if self.has_rng() || fault != Fault::ReadFails {
+            return;
+        }
         let after = self.board.counter().load();
-        if let (Ok(Stored::Intact(before)), Ok(Stored::Intact(after))) = (before, after)
-            && after < before
-            && !self.has_rng()
-        {
-            let mut flash = self.board.flash.borrow_mut();
+        let is_lower = matches!((before, after), (Ok(Stored::Intact(b)), Ok(Stored::Intact(a))) if a < b);
+        let mut flash = self.board.flash.borrow_mut();
+        // Of the page beside each that is hidden in part.
+        let is_taken =
+            [(COUNTER, END - 8), (COUNTER + PAGE, COUNTER + PAGE - 8)].into_iter().any(|(page, kept)| {
+                let is_hidden = start < page + PAGE && page < end;
+                is_hidden && (flash.as_bytes()[kept..kept + 8] != [0xFF; 8] || (start..end).contains(&kept))
+            });
+        if is_lower || is_taken && !matches!(after, Ok(Stored::Broken | Stored::Blank)) {
             flash.clear_faults();
             flash.set_fault(start..end, Fault::WriteFails);
+        } else {
+            self.is_blind = true;
         }
     }
 
     pub fn replace_flash(&mut self) {
         self.board.flash.borrow_mut().clear_faults();
         self.is_worn = false;
+        self.is_blind = false;
     }
 
     /// Writes and erases so far.

@@ -74,7 +74,7 @@ fn life<const WORD: usize, const PAGE: usize, const SLOT: usize>(tape: &mut Tape
     let flash = RefCell::new(flash);
     let mut last = None;
     while !tape.is_empty() {
-        let disturbed = disturb::<WORD, PAGE, SLOT>(&mut flash.borrow_mut(), tape);
+        let disturbed = disturb::<WORD, PAGE, SLOT>(&mut flash.borrow_mut(), last, tape);
         let stored = counter(&flash).load();
         let wear = flash.borrow().total_wear();
         let booted = Device::<_, 64>::boot(Board { flash: &flash, has_rng }, Config::default());
@@ -88,7 +88,7 @@ fn life<const WORD: usize, const PAGE: usize, const SLOT: usize>(tape: &mut Tape
                 assert!(last.is_none_or(|last| boot > last), "M-25, M-26: boot {boot} after {last:?}");
                 let trusted = matches!(stored, Ok(Stored::Intact(_)));
                 assert!(trusted || has_rng, "M-27");
-                assert!(spent.0 <= 4 && spent.1 <= 1, "P4: {spent:?}");
+                assert!(spent.0 <= 5 && spent.1 <= 1, "P4: {spent:?}");
                 assert!(disturbed || spent.0 <= 2, "P4: {spent:?}");
                 last = Some(boot);
             }
@@ -152,6 +152,7 @@ fn fill<const WORD: usize, const PAGE: usize, const SLOT: usize>(
 /// What happens between two boots, or during the next. Says whether the next boot may fail by it.
 fn disturb<const WORD: usize, const PAGE: usize, const SLOT: usize>(
     flash: &mut Nor<WORD, PAGE>,
+    last: Option<u32>,
     tape: &mut Tape<'_>,
 ) -> bool {
     let (kind, after, seed) = (tape.below(16), tape.below(4), tape.u32());
@@ -162,9 +163,13 @@ fn disturb<const WORD: usize, const PAGE: usize, const SLOT: usize>(
     match kind {
         0 => flash.cut_power(after.into(), Tear::Bits(tear)),
         1 => flash.cut_power(after.into(), Tear::Random(tear)),
-        // An entry that was whole loses bits. Not the first of a page: see the documentation of the counter.
+        // An entry that was whole loses bits. Not the first of a page, nor one that jumped ahead: see the documentation of
+        // the counter.
         2 if slots > 1 => {
             let slot = 1 + (seed >> 8) as usize % (slots - 1);
+            if jumps::<SLOT>(&flash.as_bytes()[page..page + PAGE], slot) {
+                return false;
+            }
             let at = page + slot * SLOT + (seed >> 16) as usize % 8;
             let byte = flash.as_bytes()[at] & !(1 << (seed & 7));
             flash.put(at, &[byte]).expect("in memory");
@@ -175,7 +180,41 @@ fn disturb<const WORD: usize, const PAGE: usize, const SLOT: usize>(
         5 => flash.set_fault(page..page + PAGE, Fault::EraseFails),
         6 => flash.set_fault(page..page + PAGE, Fault::EraseIgnored),
         7 => flash.set_fault(first..first + 2 * PAGE, Fault::ReadFails),
+        8 if may_hide::<SLOT>(&flash.as_bytes()[first..first + 2 * PAGE], page - first, last) => {
+            flash.set_fault(page..page + PAGE, Fault::ReadFails);
+        }
         _ => return false,
     }
     true
+}
+
+/// Whether the other page tells enough where this one cannot be read: what it holds, with one more for each slot that is
+/// used in this one, is not below the last boot, and the slot is free that it keeps for its turn.
+fn may_hide<const SLOT: usize>(pages: &[u8], page: usize, last: Option<u32>) -> bool {
+    let slots = |at: usize| pages[at..at + pages.len() / 2].chunks(SLOT);
+    let is_used = |slot: &[u8]| slot.iter().any(|byte| *byte != 0xFF);
+    let other = pages.len() / 2 - page;
+    let (Some(highest), Some(last)) = (slots(other).filter_map(value).max(), last) else { return false };
+    let used = slots(page).filter(|slot| is_used(slot)).count();
+    let kept = slots(other).next_back().is_some_and(|slot| !is_used(slot));
+    kept && u64::from(highest) + used as u64 >= u64::from(last)
+}
+
+/// Whether the entry in this slot says more than the slots between it and the one before it account for.
+fn jumps<const SLOT: usize>(page: &[u8], slot: usize) -> bool {
+    let before =
+        page[..slot * SLOT].chunks(SLOT).rev().zip(1..).find_map(|(slot, back)| Some((value(slot)?, back)));
+    match (value(&page[slot * SLOT..(slot + 1) * SLOT]), before) {
+        (Some(newer), Some((older, back))) => u64::from(older) + back < u64::from(newer),
+        (newer, _) => newer.is_some(),
+    }
+}
+
+/// What a slot says, if it is whole.
+fn value(slot: &[u8]) -> Option<u32> {
+    let (value, rest) = slot.split_first_chunk::<4>()?;
+    let (complement, padding) = rest.split_first_chunk::<4>()?;
+    let value = u32::from_be_bytes(*value);
+    let whole = value == !u32::from_be_bytes(*complement) && padding.iter().all(|byte| *byte == 0xFF);
+    whole.then_some(value)
 }

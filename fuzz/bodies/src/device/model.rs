@@ -54,7 +54,9 @@ pub enum Effect {
 pub const fn allowed_wear(effect: Effect) -> (u64, u64) {
     match effect {
         Effect::None | Effect::Authentic => (0, 0),
-        Effect::Moved | Effect::Key => (1, 1),
+        // Twice at a turn of the counter's pages that was cut short before.
+        Effect::Moved => (2, 1),
+        Effect::Key => (1, 1),
         Effect::Opened => (0, 1),
     }
 }
