@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::inspect::Inspector;
 use crate::serve::{control, journal, recovery, store};
-use crate::{Cli, registry};
+use crate::{Cli, registry, shown};
 
 /// What a command line asks for, as text; nothing is done.
 ///
@@ -19,7 +19,7 @@ use crate::{Cli, registry};
 /// What the program would print instead of running: help, the version, or what is wrong.
 pub fn command_line(arguments: impl IntoIterator<Item = OsString>) -> Result<String, String> {
     let cli = Cli::try_parse_from(arguments);
-    cli.map(|cli| format!("{:?}", cli.command)).map_err(|error| error.to_string())
+    cli.map(|cli| format!("{:?}", cli.command)).map_err(|error| shown::without_keys(&error.to_string()))
 }
 
 /// What a line on the gateway's stdin or control socket asks for, as text; nothing is done.

@@ -1,7 +1,7 @@
 //! The `moteseal` program: provisioning, a gateway, a device for trying, and the demonstration of all of them. A
 //! library, so that whatever the program reads from outside can be handed to it by a fuzzer: see [`inputs`].
 
-use std::io::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -18,6 +18,10 @@ mod provision;
 mod random;
 mod registry;
 mod serve;
+mod shown;
+
+/// The exit status after arguments that make no sense.
+const USAGE: u8 = 2;
 
 /// Authenticated, replay-protected datagrams for small devices.
 #[derive(Debug, Parser)]
@@ -59,11 +63,25 @@ enum Command {
 
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
-    let result = process::close_memory().and_then(|()| run(&Cli::parse().command));
+    let result = process::close_memory().and_then(|()| match Cli::try_parse() {
+        Ok(cli) => run(&cli.command),
+        Err(error) => Ok(explain(&error)),
+    });
     result.unwrap_or_else(|error| {
-        let _ = writeln!(std::io::stderr(), "moteseal: {error}");
+        let _ = writeln!(io::stderr(), "moteseal: {}", shown::without_keys(&error));
         ExitCode::FAILURE
     })
+}
+
+/// Help, or what is wrong with the arguments: it is shown with the argument, which may be a key.
+fn explain(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        error.exit();
+    }
+    let text = error.render();
+    let text = if io::stderr().is_terminal() { text.ansi().to_string() } else { text.to_string() };
+    let _ = write!(io::stderr(), "{}", shown::without_keys(&text));
+    ExitCode::from(USAGE)
 }
 
 fn run(command: &Command) -> Result<ExitCode, String> {

@@ -1,19 +1,22 @@
 //! Looks for secrets in text and bytes, in every form in which a program may have let one out: as it is, in hexadecimal digits
-//! of either case, in base64, and as a list of numbers.
+//! of either case, in base64 of either alphabet, escaped, and as a list of numbers.
+
+use std::collections::{BTreeSet, HashMap};
 
 /// The length of the stretches that are looked for, and how far apart they begin: of 16 bytes in a row one is seen.
 const WINDOW: usize = 9;
 const STEP: usize = 8;
+/// So many bytes at the start of a form are what it is found by.
+const BEGIN: usize = 8;
 
 /// Secrets that must not be seen.
 #[derive(Debug, Default)]
-pub struct Secrets(Vec<Secret>);
-
-#[derive(Debug)]
-struct Secret {
-    name: String,
-    raw: Vec<Vec<u8>>,
-    written: Vec<String>,
+pub struct Secrets {
+    names: Vec<String>,
+    /// Every form of every stretch, with the number of its secret.
+    forms: HashMap<[u8; BEGIN], Vec<(usize, Vec<u8>)>>,
+    /// The pairs of bytes that forms begin with: most outputs are long and have few of them.
+    pairs: Pairs,
 }
 
 impl Secrets {
@@ -21,27 +24,73 @@ impl Secrets {
     pub fn add(&mut self, name: &str, secret: &[u8]) {
         let last = secret.len().saturating_sub(WINDOW);
         let starts = (0..last).step_by(STEP).chain([last]);
-        let raw: Vec<_> = starts.filter_map(|at| Some(secret.get(at..at + WINDOW)?.to_vec())).collect();
-        let written = raw.iter().flat_map(|window| forms(window)).collect();
-        self.0.push(Secret { name: name.to_owned(), raw, written });
+        for window in starts.filter_map(|at| secret.get(at..at + WINDOW)) {
+            for form in forms(window) {
+                let Some(begin) = form.first_chunk() else { continue };
+                self.pairs.set(begin);
+                self.forms.entry(*begin).or_default().push((self.names.len(), form));
+            }
+        }
+        self.names.push(name.to_owned());
     }
 
     /// The names of those that are in this output.
     pub fn found_in(&self, output: &[u8]) -> Vec<&str> {
-        let text = String::from_utf8_lossy(output);
+        let mut found = BTreeSet::new();
         // Lists are written with blanks, line breaks and prefixes in between, or without.
-        let dense = text.split_whitespace().collect::<String>().replace("0x", "");
-        let is_raw = |form: &Vec<u8>| output.windows(WINDOW).any(|window| window == form);
-        let is_in = |secret: &&Secret| {
-            let is_written = |form: &String| text.contains(form.as_str()) || dense.contains(form.as_str());
-            secret.raw.iter().any(is_raw) || secret.written.iter().any(is_written)
-        };
-        self.0.iter().filter(is_in).map(|secret| secret.name.as_str()).collect()
+        for text in [output, &dense(output)] {
+            self.find(text, &mut found);
+        }
+        found.into_iter().filter_map(|number: usize| Some(self.names.get(number)?.as_str())).collect()
+    }
+
+    fn find(&self, text: &[u8], found: &mut BTreeSet<usize>) {
+        for (at, begin) in text.windows(BEGIN).enumerate() {
+            let Some(begin) = begin.first_chunk().filter(|begin| self.pairs.has(begin)) else { continue };
+            for (number, form) in self.forms.get(begin).into_iter().flatten() {
+                if text.get(at..).is_some_and(|rest| rest.starts_with(form)) {
+                    found.insert(*number);
+                }
+            }
+        }
     }
 }
 
+/// A set of pairs of bytes.
+#[derive(Debug)]
+struct Pairs(Box<[bool]>);
+
+impl Default for Pairs {
+    fn default() -> Self {
+        Self(vec![false; 1 << 16].into())
+    }
+}
+
+impl Pairs {
+    fn set(&mut self, [a, b, ..]: &[u8; BEGIN]) {
+        self.0[usize::from(*a) << 8 | usize::from(*b)] = true;
+    }
+
+    fn has(&self, [a, b, ..]: &[u8; BEGIN]) -> bool {
+        self.0[usize::from(*a) << 8 | usize::from(*b)]
+    }
+}
+
+/// Without blanks, and without the prefix of hexadecimal numbers.
+fn dense(output: &[u8]) -> Vec<u8> {
+    let mut dense = Vec::with_capacity(output.len());
+    for byte in output.iter().filter(|byte| !byte.is_ascii_whitespace()) {
+        if *byte == b'x' && dense.last() == Some(&b'0') {
+            dense.pop();
+        } else {
+            dense.push(*byte);
+        }
+    }
+    dense
+}
+
 /// One stretch of a secret in every form.
-fn forms(window: &[u8]) -> Vec<String> {
+fn forms(window: &[u8]) -> Vec<Vec<u8>> {
     let each = |separator: &str, show: fn(&u8) -> String| {
         window.iter().map(show).collect::<Vec<_>>().join(separator)
     };
@@ -53,8 +102,12 @@ fn forms(window: &[u8]) -> Vec<String> {
         |byte| format!("{byte:02X}"),
     ];
     let lists = numbers.iter().flat_map(|show| [each(",", *show), each(":", *show)]);
-    let digits = [each("", numbers[3]), each("", numbers[4])];
-    lists.chain(digits).chain([base64(window)]).collect()
+    // Blanks are taken out before the search.
+    let blanks = [0, 3, 4].map(|show| each("", numbers[show]));
+    let base64 = base64(window);
+    let of_urls = base64.replace('+', "-").replace('/', "_");
+    let texts = lists.chain(blanks).chain([base64, of_urls, window.escape_ascii().to_string()]);
+    texts.map(String::into_bytes).chain([window.to_vec()]).collect()
 }
 
 /// Without padding: a stretch is a multiple of three.
@@ -90,7 +143,10 @@ mod tests {
             hex.to_uppercase().into_bytes(),
             format!("key={}", &hex[10..]).into_bytes(),
             b"AZr+AyBhIHNlY3JldCBvZiB0aGlydHkgdHdvIGJ5dGU".to_vec(),
+            b"xx AZr-AyBhIHNlY3JldCBvZiB0aGlydHkgdHdvIGJ5dGU".to_vec(),
             b"bytes: 01:9a:fe:03:20:61:20:73:65:63".to_vec(),
+            b"  1 154 254   3  32  97\n 32 115 101  99 114 101".to_vec(),
+            SECRET.escape_ascii().to_string().into_bytes(),
         ] {
             assert_eq!(secrets.found_in(&output), ["it"], "{}", String::from_utf8_lossy(&output));
         }

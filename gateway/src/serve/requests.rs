@@ -21,6 +21,7 @@ use super::network::send;
 use super::queue::MAX_WAITING;
 use super::storage::Job;
 use super::store::Item;
+use crate::shown;
 
 /// What an administrative change is for, so that it can be made again from a record that has changed.
 #[derive(Clone, Debug)]
@@ -78,6 +79,8 @@ impl Core {
         reason: &str,
     ) -> io::Result<()> {
         let (device, command) = (device.map(Text), command.map(|CommandId(id)| id));
+        // The name of a file that cannot be written is in it, as it was given.
+        let reason = &shown::without_keys(reason);
         self.answer(reply, &Event::Refused { device, command, reason })
     }
 
