@@ -27,7 +27,7 @@ impl Secrets {
         for window in starts.filter_map(|at| secret.get(at..at + WINDOW)) {
             for form in forms(window) {
                 let Some(begin) = form.first_chunk() else { continue };
-                self.pairs.set(begin);
+                self.pairs.set(*begin);
                 self.forms.entry(*begin).or_default().push((self.names.len(), form));
             }
         }
@@ -46,7 +46,7 @@ impl Secrets {
 
     fn find(&self, text: &[u8], found: &mut BTreeSet<usize>) {
         for (at, begin) in text.windows(BEGIN).enumerate() {
-            let Some(begin) = begin.first_chunk().filter(|begin| self.pairs.has(begin)) else { continue };
+            let Some(begin) = begin.first_chunk().filter(|begin| self.pairs.has(**begin)) else { continue };
             for (number, form) in self.forms.get(begin).into_iter().flatten() {
                 if text.get(at..).is_some_and(|rest| rest.starts_with(form)) {
                     found.insert(*number);
@@ -67,12 +67,12 @@ impl Default for Pairs {
 }
 
 impl Pairs {
-    fn set(&mut self, [a, b, ..]: &[u8; BEGIN]) {
-        self.0[usize::from(*a) << 8 | usize::from(*b)] = true;
+    fn set(&mut self, [a, b, ..]: [u8; BEGIN]) {
+        self.0[usize::from(a) << 8 | usize::from(b)] = true;
     }
 
-    fn has(&self, [a, b, ..]: &[u8; BEGIN]) -> bool {
-        self.0[usize::from(*a) << 8 | usize::from(*b)]
+    fn has(&self, [a, b, ..]: [u8; BEGIN]) -> bool {
+        self.0[usize::from(a) << 8 | usize::from(b)]
     }
 }
 

@@ -56,7 +56,8 @@ pub struct Args {
     #[arg(long, value_name = "ADDR", default_value = "[::]:4242")]
     listen: SocketAddr,
     /// The directory of the store and its journal, made if it is not there. Both are secret. Back the store up
-    /// with `moteseal backup`; never roll the journal back.
+    /// with `moteseal backup`; never roll the journal back. The store's file may hold keys that were rotated away,
+    /// on pages that are free, until these are used again: encrypt the disk. A new backup holds none of them.
     #[arg(long, value_name = "DIR")]
     store: PathBuf,
     /// New devices, as `moteseal provision` wrote them. Devices that are known already are left as they are.

@@ -12,7 +12,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use moteseal::number::{DeviceId, Epoch};
-use moteseal::record::{GatewayId, RECORD_LEN, Record};
+use moteseal::record::{EncodedRecord, GatewayId, RECORD_LEN, Record};
 use moteseal::server::{Command, CommandId, CommandState};
 use redb::{
     Builder, Database, Error, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
@@ -279,14 +279,17 @@ impl Records<'_> {
     /// Replaces one record by another, if it is the expected one still (M-88). With `again`, the same may have
     /// been done before, by a write whose end nobody learned.
     pub fn swap(&mut self, expected: &Record, record: &Record, again: bool) -> Result<Swap, Error> {
-        let (expected, record, id) = (expected.encode(), record.encode(), *record.device_id().as_bytes());
-        let found = self.0.get(&id)?.map(|found| *found.value());
-        if found.as_ref() == Some(expected.expose()) {
-            self.0.insert(&id, record.expose())?;
+        let id = record.device_id();
+        let (expected, record) = (expected.encode(), record.encode());
+        // Compared where it is: a copy of it would be one of its keys too.
+        let found = self.0.get(id.as_bytes())?;
+        let is = |other: &EncodedRecord| found.as_ref().is_some_and(|found| found.value() == other.expose());
+        if is(&expected) {
+            drop(found);
+            self.0.insert(id.as_bytes(), record.expose())?;
             return Ok(Swap::Made);
         }
-        let is_done = again && found.as_ref() == Some(record.expose());
-        Ok(if is_done { Swap::Made } else { Swap::Conflict })
+        Ok(if again && is(&record) { Swap::Made } else { Swap::Conflict })
     }
 
     /// Writes a record whatever was there.
@@ -452,6 +455,29 @@ mod tests {
             snapshot.save(&copy).unwrap();
             assert_eq!(Store::look_at(&copy).unwrap().records[0].status(), Status::Active);
             assert!(snapshot.save(&copy).unwrap_err().to_string().contains("nothing is overwritten"));
+        });
+    }
+
+    /// The store's file holds what was overwritten until its page is used again; a copy is written from what is there.
+    #[test]
+    fn a_snapshot_holds_no_key_that_was_replaced() {
+        with_store(|store, path| {
+            let next = Generation::FIRST.next().unwrap();
+            for (generation, key) in [(Generation::FIRST, 0xA7), (next, 0xB7)] {
+                let batch = store.begin().unwrap();
+                for id in 0..100 {
+                    let record =
+                        Record::provisioned(DeviceId::new([id; 8]), generation, DeviceKey::new([key; 32]));
+                    batch.records().unwrap().put(&record).unwrap();
+                }
+                batch.commit().unwrap();
+            }
+            let copy = path.with_file_name("copy");
+            store.snapshot().unwrap().save(&copy).unwrap();
+            drop(store);
+            let holds = |path: &Path, byte| fs::read(path).unwrap().windows(32).any(|key| key == [byte; 32]);
+            assert_eq!([holds(path, 0xA7), holds(path, 0xB7)], [true, true]);
+            assert_eq!([holds(&copy, 0xA7), holds(&copy, 0xB7)], [false, true]);
         });
     }
 
