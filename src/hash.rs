@@ -16,31 +16,36 @@ const OUTER: u8 = 0x5C;
 
 /// SHA-256 over these bytes, one after the other.
 #[inline(never)]
-pub(crate) fn sha256(head: [&[u8]; 2], message: &[&[u8]], tail: &[u8]) -> [u8; DIGEST_LEN] {
+pub(crate) fn sha256(head: [&[u8]; 2], message: &[&[u8]], tail: &[u8], digest: &mut [u8; DIGEST_LEN]) {
     let mut hash = Sha256::new();
     for part in head.iter().chain(message).chain([&tail]) {
         hash.update(part);
     }
     // Where it stands: what is finished by value is moved, with half a kilobyte of stack.
-    let mut digest = [0; DIGEST_LEN];
-    hash.finalize_into_reset((&mut digest).into());
-    digest
+    hash.finalize_into_reset(digest.into());
 }
 
-/// HMAC-SHA-256 under a key of 32 bytes, over these bytes, one after the other.
+/// HMAC-SHA-256 under a key of 32 bytes, over these bytes, one after the other. It is put into its place: of keys that are
+/// returned copies stay behind.
 #[inline(never)]
-pub(crate) fn hmac(key: &[u8; DIGEST_LEN], head: &[u8], message: &[&[u8]], tail: &[u8]) -> [u8; DIGEST_LEN] {
+pub(crate) fn hmac(
+    key: &[u8; DIGEST_LEN],
+    head: &[u8],
+    message: &[&[u8]],
+    tail: &[u8],
+    mac: &mut [u8; DIGEST_LEN],
+) {
     // A key that is shorter than a block is filled up with zeros.
     let mut block = [INNER; BLOCK_LEN];
     for (byte, key) in block.iter_mut().zip(key) {
         *byte ^= key;
     }
-    let mut inner = sha256([&block, head], message, tail);
+    let mut inner = [0; DIGEST_LEN];
+    sha256([&block, head], message, tail, &mut inner);
     for byte in &mut block {
         *byte ^= INNER ^ OUTER;
     }
-    let mac = sha256([&block, &inner], &[], &[]);
+    sha256([&block, &inner], &[], &[], mac);
     block.zeroize();
     inner.zeroize();
-    mac
 }

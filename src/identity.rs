@@ -27,7 +27,7 @@ use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::error::ImageError;
-use crate::hash::sha256;
+use crate::hash::{DIGEST_LEN, sha256};
 use crate::keys::{DeviceKey, KEY_LEN, RotationKey, SUITE};
 use crate::number::{DeviceId, Generation};
 
@@ -225,7 +225,8 @@ fn put<'p, const N: usize>(room: &'p mut [u8], field: &[u8; N]) -> &'p mut [u8] 
 }
 
 fn check_value(part: &[u8; PART_LEN]) -> [u8; CHECK_LEN] {
-    let digest = sha256([part.get(..CHECK_AT).unwrap_or_default(), &[]], &[], &[]);
+    let mut digest = [0; DIGEST_LEN];
+    sha256([part.get(..CHECK_AT).unwrap_or_default(), &[]], &[], &[], &mut digest);
     digest.first_chunk().copied().unwrap_or_default()
 }
 

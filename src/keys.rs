@@ -109,7 +109,7 @@ pub struct SessionKeys {
 impl SessionKeys {
     /// Room for keys, with none in it.
     pub(crate) const fn blank() -> Self {
-        Self { up: AeadKey([0; KEY_LEN]), down: AeadKey([0; KEY_LEN]) }
+        Self { up: AeadKey::blank(), down: AeadKey::blank() }
     }
 }
 
@@ -129,15 +129,46 @@ impl RotationRoot {
     }
 }
 
+impl AeadKey {
+    /// Room for a key, with none in it.
+    pub(crate) const fn blank() -> Self {
+        Self([0; KEY_LEN])
+    }
+}
+
 impl DeviceKey {
+    /// Room for a key, with none in it.
+    pub(crate) const fn blank() -> Self {
+        Self([0; KEY_LEN])
+    }
+
+    /// Takes over these bytes, where it is.
+    pub(crate) const fn copy_from(&mut self, bytes: &[u8; KEY_LEN]) {
+        self.0 = *bytes;
+    }
+
     /// The key of this device's Hellos.
     pub fn hello_key(&self, device_id: DeviceId) -> AeadKey {
-        AeadKey(expand(&self.0, &[label::HELLO, &[SUITE], device_id.as_bytes()]))
+        let mut key = AeadKey::blank();
+        self.put_hello_key(device_id, &mut key);
+        key
+    }
+
+    /// As [`hello_key`](Self::hello_key), into its place.
+    pub(crate) fn put_hello_key(&self, device_id: DeviceId, key: &mut AeadKey) {
+        expand(&self.0, &[label::HELLO, &[SUITE], device_id.as_bytes()], &mut key.0);
     }
 
     /// The key of the Floor that says `floor`.
     pub fn floor_key(&self, device_id: DeviceId, floor: Epoch) -> AeadKey {
-        AeadKey(expand(&self.0, &[label::FLOOR, &[SUITE], device_id.as_bytes(), floor.as_bytes()]))
+        let mut key = AeadKey::blank();
+        self.put_floor_key(device_id, floor, &mut key);
+        key
+    }
+
+    /// As [`floor_key`](Self::floor_key), into its place.
+    pub(crate) fn put_floor_key(&self, device_id: DeviceId, floor: Epoch, key: &mut AeadKey) {
+        expand(&self.0, &[label::FLOOR, &[SUITE], device_id.as_bytes(), floor.as_bytes()], &mut key.0);
     }
 
     /// The keys of one session, which depend on something fresh from either side.
@@ -148,18 +179,31 @@ impl DeviceKey {
         salt: Salt,
         server_salt: ServerSalt,
     ) -> SessionKeys {
+        let mut keys = SessionKeys::blank();
+        self.put_session_keys(device_id, epoch, salt, server_salt, &mut keys);
+        keys
+    }
+
+    /// As [`session_keys`](Self::session_keys), into their place.
+    pub(crate) fn put_session_keys(
+        &self,
+        device_id: DeviceId,
+        epoch: Epoch,
+        salt: Salt,
+        server_salt: ServerSalt,
+        keys: &mut SessionKeys,
+    ) {
         let info =
             [label::SESSION, &[SUITE], device_id.as_bytes(), epoch.as_bytes(), &salt.0, &server_salt.0];
         // The two blocks of an output of 64 bytes, each made in its place.
-        let mut keys = SessionKeys::blank();
-        keys.up.0 = expand(&self.0, &info);
-        keys.down.0 = expand_block(&self.0, &keys.up.0, &info, 2);
-        keys
+        expand(&self.0, &info, &mut keys.up.0);
+        expand_block(&self.0, &keys.up.0, &info, 2, &mut keys.down.0);
     }
 
     /// The salt of a Hello of a device without an RNG.
     pub fn salt(&self, epoch: Epoch) -> Salt {
-        let okm = expand(&self.0, &[label::SALT, epoch.as_bytes()]);
+        let mut okm = [0; KEY_LEN];
+        expand(&self.0, &[label::SALT, epoch.as_bytes()], &mut okm);
         Salt(okm.first_chunk().copied().unwrap_or_default())
     }
 }
@@ -176,6 +220,16 @@ impl RotationSecret {
     /// What stands in a *rotate* message, or in a journal.
     pub const fn from_bytes(bytes: [u8; KEY_LEN]) -> Self {
         Self(bytes)
+    }
+
+    /// Room for one, with none in it.
+    pub(crate) const fn blank() -> Self {
+        Self([0; KEY_LEN])
+    }
+
+    /// Takes over these bytes, where it is.
+    pub(crate) const fn copy_from(&mut self, bytes: &[u8; KEY_LEN]) {
+        self.0 = *bytes;
     }
 
     /// The bytes for a *rotate* message, or for a journal.
@@ -206,20 +260,34 @@ impl RotationKey {
         device_id: DeviceId,
         random: &[u8; PROOF_LEN],
     ) -> RotationSecret {
-        let mut secret = RotationSecret([0; KEY_LEN]);
-        let (head, tail) = secret.0.split_at_mut(PROOF_LEN);
-        head.copy_from_slice(random);
-        for (to, from) in tail.iter_mut().zip(self.proof(next, device_id, random)) {
-            *to = from;
-        }
+        let mut secret = RotationSecret::blank();
+        self.put_rotation_secret(next, device_id, random, &mut secret);
         secret
+    }
+
+    /// As [`rotation_secret`](Self::rotation_secret), into its place.
+    pub(crate) fn put_rotation_secret(
+        &self,
+        next: Generation,
+        device_id: DeviceId,
+        random: &[u8; PROOF_LEN],
+        secret: &mut RotationSecret,
+    ) {
+        // The second half of the proof gives way to the random bytes.
+        self.proof(next, device_id, random, &mut secret.0);
+        secret.0.copy_within(..PROOF_LEN, PROOF_LEN);
+        let (head, _) = secret.0.split_at_mut(PROOF_LEN);
+        head.copy_from_slice(random);
     }
 
     /// Whether `secret` was made under this rotation key for this device and generation.
     pub fn proves(&self, secret: &RotationSecret, next: Generation, device_id: DeviceId) -> bool {
         let (head, tail) = secret.0.split_at(PROOF_LEN);
-        let proof = self.proof(next, device_id, head);
-        proof.get(..PROOF_LEN).is_some_and(|proof| bool::from(proof.ct_eq(tail)))
+        let mut proof = [0; KEY_LEN];
+        self.proof(next, device_id, head, &mut proof);
+        let is_proved = proof.get(..PROOF_LEN).is_some_and(|proof| bool::from(proof.ct_eq(tail)));
+        proof.zeroize();
+        is_proved
     }
 
     /// `device_key(next)`, which the old device key has no part in.
@@ -229,29 +297,42 @@ impl RotationKey {
         next: Generation,
         device_id: DeviceId,
     ) -> DeviceKey {
-        let info = [label::ROTATE, &[SUITE, next.number()], device_id.as_bytes()];
-        // Extract is HMAC under the salt (RFC 5869, 2.2).
-        let mut prk = hmac(&self.0, &secret.0, &[], &[]);
-        let key = DeviceKey(expand(&prk, &info));
-        prk.zeroize();
+        let mut key = DeviceKey::blank();
+        self.put_next_device_key(secret, next, device_id, &mut key);
         key
     }
 
-    fn proof(&self, next: Generation, device_id: DeviceId, random: &[u8]) -> [u8; KEY_LEN] {
+    /// As [`next_device_key`](Self::next_device_key), into its place.
+    pub(crate) fn put_next_device_key(
+        &self,
+        secret: &RotationSecret,
+        next: Generation,
+        device_id: DeviceId,
+        key: &mut DeviceKey,
+    ) {
+        let info = [label::ROTATE, &[SUITE, next.number()], device_id.as_bytes()];
+        // Extract is HMAC under the salt (RFC 5869, 2.2).
+        let mut prk = [0; KEY_LEN];
+        hmac(&self.0, &secret.0, &[], &[], &mut prk);
+        expand(&prk, &info, &mut key.0);
+        prk.zeroize();
+    }
+
+    fn proof(&self, next: Generation, device_id: DeviceId, random: &[u8], proof: &mut [u8; KEY_LEN]) {
         let message = [label::ROTATE_PROOF, &[SUITE, next.number()], device_id.as_bytes(), random];
-        hmac(&self.0, &[], &message, &[])
+        hmac(&self.0, &[], &message, &[], proof);
     }
 }
 
 /// The first block of HKDF-Expand from a key that is uniform already (RFC 5869, 2.3 and 3.3). What a device derives is made
 /// of HMAC here: the crate `hkdf`, for outputs of any length, would add a kilobyte to its flash, and a panic.
-fn expand(prk: &[u8; KEY_LEN], info: &[&[u8]]) -> [u8; KEY_LEN] {
-    expand_block(prk, &[], info, 1)
+fn expand(prk: &[u8; KEY_LEN], info: &[&[u8]], okm: &mut [u8; KEY_LEN]) {
+    expand_block(prk, &[], info, 1, okm);
 }
 
 /// Block `number` of HKDF-Expand: `T(n) = HMAC(PRK, T(n - 1) || info || n)`.
-fn expand_block(prk: &[u8; KEY_LEN], previous: &[u8], info: &[&[u8]], number: u8) -> [u8; KEY_LEN] {
-    hmac(prk, previous, info, &[number])
+fn expand_block(prk: &[u8; KEY_LEN], previous: &[u8], info: &[&[u8]], number: u8, okm: &mut [u8; KEY_LEN]) {
+    hmac(prk, previous, info, &[number], okm);
 }
 
 /// HKDF of a host, with Extract, for input that may not be uniform.
@@ -287,8 +368,10 @@ mod tests {
             // The first bytes of what HKDF gives do not depend on how many are asked for.
             let len = test.size.min(2 * KEY_LEN);
             for info in in_two(&test.info) {
-                let first = expand(&prk, &info);
-                let okm = [first, expand_block(&prk, &first, &info, 2)];
+                let mut okm = [[0; KEY_LEN]; 2];
+                let [first, second] = &mut okm;
+                expand(&prk, &info, first);
+                expand_block(&prk, first, &info, 2, second);
                 assert_eq!(okm.as_flattened().get(..len), test.okm.get(..len), "{}", test.tc_id);
             }
             run += 1;
@@ -313,8 +396,10 @@ mod tests {
             let Ok(key) = <[u8; KEY_LEN]>::try_from(test.key.as_slice()) else { continue };
             for message in in_two(&test.msg) {
                 let [head, tail] = message;
-                let mac = hmac(&key, head, &[], tail);
-                assert_eq!(mac, hmac(&key, &[], &message, &[]));
+                let (mut mac, mut whole) = ([0; KEY_LEN], [0; KEY_LEN]);
+                hmac(&key, head, &[], tail, &mut mac);
+                hmac(&key, &[], &message, &[], &mut whole);
+                assert_eq!(mac, whole);
                 let is_same = mac.get(..test.tag.len()) == Some(test.tag.as_slice());
                 assert_eq!(is_same, test.result != TestResult::Invalid, "{}", test.tc_id);
             }

@@ -3,7 +3,7 @@
 //! SPEC sections 3.2, 7.2 and 7.7.
 
 use crate::error::RecordError;
-use crate::keys::{DeviceKey, KEY_LEN, RotationSecret};
+use crate::keys::{DeviceKey, RotationSecret};
 use crate::number::{ConnectionId, DeviceId, Epoch, Generation, Salt, ServerSalt};
 use crate::replay::EpochWindow;
 
@@ -63,6 +63,13 @@ pub struct Rotation {
     pub secret: RotationSecret,
     /// The key of the next generation.
     pub key: DeviceKey,
+}
+
+impl Rotation {
+    /// Room for one, with none in it.
+    pub(crate) const fn blank() -> Self {
+        Self { secret: RotationSecret::blank(), key: DeviceKey::blank() }
+    }
 }
 
 /// The durable state of one device. Keys in it are compared in constant time.
@@ -244,7 +251,8 @@ impl Record {
 
     /// The record as bytes, for a store. They hold keys.
     pub fn encode(&self) -> EncodedRecord {
-        let mut writer = Writer { bytes: [0; RECORD_LEN], at: 0 };
+        let mut encoded = EncodedRecord([0; RECORD_LEN]);
+        let mut writer = Writer { bytes: &mut encoded.0, at: 0 };
         let status = match self.status {
             Status::Active => 0,
             Status::Revoked => 1,
@@ -264,7 +272,7 @@ impl Record {
             writer.put(rotation.secret.expose());
             writer.put(rotation.key.expose());
         }
-        EncodedRecord(writer.bytes)
+        encoded
     }
 
     /// Reads what [`Record::encode`] wrote.
@@ -286,18 +294,21 @@ impl Record {
             2 => Status::Quarantined,
             _ => return Err(RecordError::Field),
         };
-        let record = Self {
-            device_id: DeviceId::new(reader.take()?),
-            status,
-            generation: Generation::new(generation).ok_or(RecordError::Field)?,
-            excused: flag(excused)?,
-            clones: u32::from_be_bytes(reader.take()?),
-            window: decode_window(&mut reader)?,
-            key: DeviceKey::new(reader.take()?),
-            confirmed: decode_entry(reader.take()?)?,
-            candidate: decode_entry(reader.take()?)?,
-            rotation: decode_rotation(&mut reader)?,
-        };
+        let device_id = DeviceId::new(reader.take()?);
+        let generation = Generation::new(generation).ok_or(RecordError::Field)?;
+        // Keys are read into their places: of one that is moved a copy stays behind.
+        let mut record = Self::provisioned(device_id, generation, DeviceKey::blank());
+        (record.status, record.excused) = (status, flag(excused)?);
+        record.clones = u32::from_be_bytes(reader.take()?);
+        record.window = decode_window(&mut reader)?;
+        record.key.copy_from(reader.borrow()?);
+        (record.confirmed, record.candidate) = (decode_entry(reader.take()?)?, decode_entry(reader.take()?)?);
+        let [is_rotating] = reader.take()?;
+        if flag(is_rotating)? {
+            let rotation = record.rotation.insert(Rotation::blank());
+            rotation.secret.copy_from(reader.borrow()?);
+            rotation.key.copy_from(reader.borrow()?);
+        }
         let unused = reader.0.iter().all(|byte| *byte == 0);
         if unused { Ok(record) } else { Err(RecordError::Field) }
     }
@@ -364,15 +375,6 @@ fn decode_window(reader: &mut Reader<'_>) -> Result<EpochWindow, RecordError> {
     if seen & 1 == 1 { Ok(EpochWindow::from_parts(newest, seen)) } else { Err(RecordError::Field) }
 }
 
-fn decode_rotation(reader: &mut Reader<'_>) -> Result<Option<Rotation>, RecordError> {
-    let [present] = reader.take()?;
-    if !flag(present)? {
-        return Ok(None);
-    }
-    let secret = RotationSecret::from_bytes(reader.take::<KEY_LEN>()?);
-    Ok(Some(Rotation { secret, key: DeviceKey::new(reader.take()?) }))
-}
-
 fn flag(byte: u8) -> Result<bool, RecordError> {
     match byte {
         0 => Ok(false),
@@ -381,12 +383,12 @@ fn flag(byte: u8) -> Result<bool, RecordError> {
     }
 }
 
-struct Writer {
-    bytes: [u8; RECORD_LEN],
+struct Writer<'b> {
+    bytes: &'b mut [u8; RECORD_LEN],
     at: usize,
 }
 
-impl Writer {
+impl Writer<'_> {
     fn put(&mut self, part: &[u8]) {
         for (to, from) in self.bytes.iter_mut().skip(self.at).zip(part) {
             *to = *from;
@@ -397,17 +399,22 @@ impl Writer {
 
 struct Reader<'b>(&'b [u8]);
 
-impl Reader<'_> {
+impl<'b> Reader<'b> {
     fn take<const L: usize>(&mut self) -> Result<[u8; L], RecordError> {
+        self.borrow().copied()
+    }
+
+    fn borrow<const L: usize>(&mut self) -> Result<&'b [u8; L], RecordError> {
         let (taken, rest) = self.0.split_first_chunk::<L>().ok_or(RecordError::Length)?;
         self.0 = rest;
-        Ok(*taken)
+        Ok(taken)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::KEY_LEN;
 
     fn id(byte: u8) -> DeviceId {
         DeviceId::new([byte; 8])

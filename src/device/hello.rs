@@ -15,7 +15,7 @@ use crate::entropy::Entropy;
 use crate::error::{EntropyError, HelloError, InvalidConnectionId, PollError, ReceiveError, StorageError};
 use crate::identity::KeySlot;
 use crate::key_slots::{KeySlots, Slot};
-use crate::keys::SessionKeys;
+use crate::keys::{AeadKey, SessionKeys};
 use crate::number::{ConnectionId, DeviceId, Echo, Epoch, Salt};
 use crate::session::{Session, open};
 use crate::wire::{self, HELLO_AAD_LEN, HELLO_HEADER_LEN, HELLO_OVERHEAD, Sealed};
@@ -184,7 +184,9 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
         head.copy_from_slice(header);
         let Some((payload, tag)) = body.split_last_chunk_mut() else { return };
         let nonce = Nonce::hello(hello.epoch, hello.salt);
-        *tag = A::seal(&key.device_key.hello_key(self.id), nonce, aad, payload);
+        let mut hello_key = AeadKey::blank();
+        key.device_key.put_hello_key(self.id, &mut hello_key);
+        *tag = A::seal(&hello_key, nonce, aad, payload);
     }
 
     /// A Welcome: for the outstanding Hello only (M-33).
@@ -199,7 +201,8 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
         let hello = self.outstanding(welcome.echo)?;
         let read = self.read_key(hello.slot);
         let key = &found(&read)?.device_key;
-        let mut keys = key.session_keys(self.id, hello.epoch, hello.salt, welcome.server_salt);
+        let mut keys = SessionKeys::blank();
+        key.put_session_keys(self.id, hello.epoch, hello.salt, welcome.server_salt, &mut keys);
         let cid = open::<A>(&keys.down, Nonce::welcome(), sealed)?;
         self.epochs.trust();
         let outcome = if welcome.early_taken { Outcome::Acknowledged } else { Outcome::Unknown };
@@ -240,7 +243,8 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
         let hello = self.outstanding(floor.echo)?;
         let read = self.read_key(hello.slot);
         let key = &found(&read)?.device_key;
-        let floor_key = key.floor_key(self.id, floor.floor);
+        let mut floor_key = AeadKey::blank();
+        key.put_floor_key(self.id, floor.floor, &mut floor_key);
         open::<A>(&floor_key, Nonce::hello(hello.epoch, hello.salt), sealed)?;
         // M-39: from up there no device comes back.
         if floor.floor.boot() >= FLOOR_BOOT_LIMIT {

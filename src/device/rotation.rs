@@ -7,12 +7,10 @@
 //! A: -      B: g + 1    a Welcome under B erased A
 //! ```
 
-use core::mem;
-
 use crate::error::{BootError, ImageError, Malformed, ReceiveError, StorageError, VerifyError};
 use crate::identity::{Identity, KeySlot};
 use crate::key_slots::{KeySlots, Slot};
-use crate::keys::{DeviceKey, KEY_LEN, RotationSecret};
+use crate::keys::{DeviceKey, RotationSecret};
 use crate::number::Generation;
 
 /// What became of the key before the one under which a session was opened.
@@ -93,7 +91,7 @@ impl Keyring {
         if self.generation(own).and_then(Generation::next) != Some(generation) {
             return Ok(None);
         }
-        let mut offered = KeySlot { generation, device_key: DeviceKey::new([0; KEY_LEN]) };
+        let mut offered = KeySlot { generation, device_key: DeviceKey::blank() };
         offer(keys.identity().as_ref().map_err(|error| *error)?, secret, &mut offered)?;
         let slot = own.other();
         if !holds(keys, slot, &offered)? {
@@ -148,8 +146,7 @@ fn offer(identity: &Identity, secret: &RotationSecret, offered: &mut KeySlot) ->
     if !rotation_key.proves(secret, offered.generation, *device_id) {
         return Err(Malformed::UnprovenRotation.into());
     }
-    let mut key = rotation_key.next_device_key(secret, offered.generation, *device_id);
-    mem::swap(&mut offered.device_key, &mut key);
+    rotation_key.put_next_device_key(secret, offered.generation, *device_id, &mut offered.device_key);
     Ok(())
 }
 

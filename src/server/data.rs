@@ -331,7 +331,8 @@ fn without_counters<Address: Copy, O, A: Backend>(
         return Err(Reject::ResetLimited);
     }
     let key = record.key_of(entry).ok_or(Reject::UnknownGeneration)?;
-    let keys = key.session_keys(record.device_id(), entry.epoch, entry.salt, entry.server_salt);
+    let mut keys = SessionKeys::blank();
+    key.put_session_keys(record.device_id(), entry.epoch, entry.salt, entry.server_salt, &mut keys);
     let reset = answer_without_counters::<A>(&keys, data, sealed).map_err(Reject::Verify)?;
     let number = number_without_counters(data.seq);
     if is_elsewhere && !peer.link.overheard.answers_data(arrival.now, which, entry.epoch, number) {

@@ -11,7 +11,7 @@ use crate::control::Role;
 use crate::delivery::Millis;
 use crate::entropy::Entropy;
 use crate::error::{CommitError, Reject};
-use crate::keys::{DeviceKey, SessionKeys};
+use crate::keys::{AeadKey, DeviceKey, SessionKeys};
 use crate::number::{ConnectionId, DeviceId, Epoch, Generation, ServerSalt};
 use crate::record::{BOOT_LIMIT, Entry, FLOOR_LIMIT, MARK_MAX, RAISE, Record};
 use crate::replay::Freshness;
@@ -226,14 +226,14 @@ impl<T: Table, E: Entropy> Server<T, E> {
     pub fn commit<B: AsRef<[u8]>>(
         &mut self,
         held: Held<B, T::Address>,
-        durable: Durable<RecordChange>,
+        mut durable: Durable<RecordChange>,
     ) -> Result<Committed<B, T::Address>, CommitError> {
         let Held { fresh, buffer } = held;
         if fresh.ticket != durable.ticket {
             return Err(CommitError::OtherTicket);
         }
         let index = fresh.index;
-        let unknown = self.replace(index, durable.value)?;
+        let unknown = self.replace(index, &mut durable.value)?;
         let device_id = fresh.device_id;
         let mut committed = Committed {
             device_id,
@@ -325,13 +325,16 @@ fn candidate_serves<Address, O, A: Backend>(peer: &Peer<Address, O, A>) -> bool 
 fn open_hello<A: Backend>(key: &DeviceKey, hello: &Hello, sealed: Sealed<'_>) -> Result<(), Reject> {
     let Sealed { aad, ciphertext, tag } = sealed;
     let nonce = Nonce::hello(hello.epoch, hello.salt);
-    A::open(&key.hello_key(hello.device_id), nonce, aad, ciphertext, tag).map_err(|_| Reject::Inauthentic)
+    let mut hello_key = AeadKey::blank();
+    key.put_hello_key(hello.device_id, &mut hello_key);
+    A::open(&hello_key, nonce, aad, ciphertext, tag).map_err(|_| Reject::Inauthentic)
 }
 
 fn seal_floor<A: Backend>(key: &DeviceKey, hello: &Hello, floor: Epoch) -> Answer {
     let header = Header::Floor(Floor { echo: hello.salt.echo(), floor }).encode();
-    let key = key.floor_key(hello.device_id, floor);
-    let tag = A::seal(&key, Nonce::hello(hello.epoch, hello.salt), header.as_bytes(), &mut []);
+    let mut floor_key = AeadKey::blank();
+    key.put_floor_key(hello.device_id, floor, &mut floor_key);
+    let tag = A::seal(&floor_key, Nonce::hello(hello.epoch, hello.salt), header.as_bytes(), &mut []);
     Answer::new(&[header.as_bytes(), &tag])
 }
 
@@ -346,7 +349,7 @@ fn candidate<T: Table>(
 ) -> Option<Candidate<T::Address, T::Backend>> {
     let entry = record.candidate()?;
     let key = record.key_of(entry)?;
-    *keys = key.session_keys(record.device_id(), entry.epoch, entry.salt, entry.server_salt);
+    key.put_session_keys(record.device_id(), entry.epoch, entry.salt, entry.server_salt, keys);
     let (echo, server_salt) = (entry.salt.echo(), entry.server_salt);
     let header = Header::Welcome(Welcome { early_taken, echo, server_salt }).encode();
     let mut cid = [0; ConnectionId::MAX_LEN];

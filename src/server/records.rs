@@ -1,6 +1,8 @@
 //! Changes of records that no datagram asks for: status, rotation begun and finished. Each is a change that the
 //! journal and the store make durable first. SPEC sections 7.7 and 10.2.
 
+use core::mem;
+
 use crate::aead::Backend;
 use crate::entropy::Entropy;
 use crate::error::{AdminError, CommitError};
@@ -80,10 +82,10 @@ impl<T: Table, E: Entropy> Server<T, E> {
             return Err(AdminError::RotationUnderWay);
         }
         let next = record.generation().next().ok_or(AdminError::LastGeneration)?;
-        let secret = rotation_key.rotation_secret(next, device_id, &random);
-        let key = rotation_key.next_device_key(&secret, next, device_id);
-        let record = record.clone().with_rotation(Rotation { secret, key });
-        let record = record.map_err(|_| AdminError::LastGeneration)?;
+        let mut record = record.clone();
+        let rotation = record.rotation.insert(Rotation::blank());
+        rotation_key.put_rotation_secret(next, device_id, &random, &mut rotation.secret);
+        rotation_key.put_next_device_key(&rotation.secret, next, device_id, &mut rotation.key);
         self.change(index, record).ok_or(AdminError::UnknownDevice)
     }
 
@@ -118,12 +120,12 @@ impl<T: Table, E: Entropy> Server<T, E> {
     pub fn apply(
         &mut self,
         admin: Admin,
-        durable: Durable<RecordChange>,
+        mut durable: Durable<RecordChange>,
     ) -> Result<Option<CommandId>, CommitError> {
         if admin.ticket != durable.ticket {
             return Err(CommitError::OtherTicket);
         }
-        let unknown = self.replace(admin.index, durable.value)?;
+        let unknown = self.replace(admin.index, &mut durable.value)?;
         if let Some(peer) = self.table.peer_mut(admin.index) {
             // From here on the record says it, and whoever changes the record takes it back, here or elsewhere. What
             // was ordered after a readmission stands.
@@ -135,22 +137,23 @@ impl<T: Table, E: Entropy> Server<T, E> {
         Ok(unknown)
     }
 
-    /// Puts a durable record in the place of the one that it was made from.
+    /// Puts a durable record in the place of the one that it was made from. They change places, and whoever holds the
+    /// change wipes both of its records: of one that is moved a copy stays behind.
     pub(super) fn replace(
         &mut self,
         index: Index,
-        RecordChange { mut expected, mut record, .. }: RecordChange,
+        RecordChange { expected, record, .. }: &mut RecordChange,
     ) -> Result<Option<CommandId>, CommitError> {
         let gateway = self.gateway;
         let displaced = expected.entries().filter(|entry| entry.gateway != gateway && !record.names(entry));
         let displaced = displaced.map(|entry| entry.epoch).max();
-        self.forget(index, &mut expected);
-        self.forget(index, &mut record);
+        self.forget(index, expected);
+        self.forget(index, record);
         let peer = self.table.peer_mut(index).ok_or(CommitError::Conflict)?;
-        let is_known = is_known(&peer.record, &expected, &record);
+        let is_known = is_known(&peer.record, expected, record);
         // By content, as a store compares (M-88): a quarantine and a readmission leave the record as it was, and a
         // change from before them, which the store has made, must not be refused here.
-        if !is_known && peer.record != expected {
+        if !is_known && peer.record != *expected {
             return Err(CommitError::Conflict);
         }
         peer.link.displaced = displaced.max(peer.link.displaced);
@@ -160,10 +163,10 @@ impl<T: Table, E: Entropy> Server<T, E> {
     }
 
     /// From now on this is the record. Sessions that have no place beside it end, and their connection ids belong to
-    /// nobody then. Gives the command that this leaves *unknown*.
-    pub(super) fn install(&mut self, index: Index, record: Record, author: Author) -> Option<CommandId> {
+    /// nobody then. Gives the command that this leaves *unknown*, and the record that was there before in `record`.
+    pub(super) fn install(&mut self, index: Index, record: &mut Record, author: Author) -> Option<CommandId> {
         let peer = self.table.peer_mut(index)?;
-        let (before, old, new) = (in_use(peer), &peer.record, &record);
+        let (before, old, new) = (in_use(peer), &peer.record, &*record);
         let link = &mut peer.link;
         link.reserved.take_if(|cid| new.entries().any(|entry| entry.cid == *cid));
         // Assigned rather than taken, here and below: so the keys are wiped where they lie, and not in a copy.
@@ -177,7 +180,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
             link.active = None;
         }
         link.held = None;
-        peer.record = record;
+        mem::swap(&mut peer.record, record);
         let after = in_use(peer);
         for cid in before.into_iter().flatten().filter(|cid| !after.contains(&Some(*cid))) {
             self.table.release(cid);

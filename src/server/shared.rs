@@ -26,7 +26,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
     /// [`TableError::OtherDevice`]; [`TableError::Older`]; [`TableError::CidTaken`] if the record names a connection id
     /// that this server has given to another device: their ranges overlap. Nothing has changed then, but that a device
     /// which the record takes out of service is silent.
-    pub fn refresh(&mut self, index: Index, record: Record) -> Result<Option<CommandId>, TableError> {
+    pub fn refresh(&mut self, index: Index, mut record: Record) -> Result<Option<CommandId>, TableError> {
         let peer = self.table.peer(index).filter(|peer| peer.record.device_id() == record.device_id());
         let known = &peer.ok_or(TableError::OtherDevice)?.record;
         if *known == record {
@@ -45,7 +45,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
         for entry in record.entries() {
             self.forget_elsewhere(index, entry.cid);
         }
-        Ok(self.install(index, record, Author::Elsewhere))
+        Ok(self.install(index, &mut record, Author::Elsewhere))
     }
 
     /// Whether another device than this has the connection id from this very server.
