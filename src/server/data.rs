@@ -355,7 +355,7 @@ mod tests {
     use crate::keys::DeviceKey;
     use crate::number::{Generation, Salt};
     use crate::record::{Record, Status};
-    use crate::server::{FixedTable, Received};
+    use crate::server::{FixedOutbox, FixedTable, Received};
     use crate::wire::{Header, Hello};
     use std::vec::Vec;
 
@@ -378,9 +378,7 @@ mod tests {
         out[..len].to_vec()
     }
 
-    fn peer(
-        server: &mut Server<FixedTable<u8, 1, 100>, impl Entropy>,
-    ) -> &mut Peer<u8, heapless::Vec<u8, 100>> {
+    fn peer(server: &mut Server<FixedTable<u8, 1, 100>, impl Entropy>) -> &mut Peer<u8, FixedOutbox<100>> {
         server.table.peer_mut(Index(0)).unwrap()
     }
 

@@ -29,7 +29,7 @@ pub use data::{ControlEvent, DataReceived};
 pub use hello::{Committed, Held};
 pub use records::Admin;
 pub use send::{Sending, SentMark, Transmit};
-pub use table::{FixedTable, Index, Outbox, Peer, Table};
+pub use table::{FixedOutbox, FixedTable, Index, Outbox, Peer, Table};
 
 use crate::delivery::{Jitter, Millis, Timing};
 use crate::entropy::Entropy;

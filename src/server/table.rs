@@ -2,6 +2,7 @@
 //! stands behind the first; what must be durable leaves the server as a [`Change`](super::Change).
 //! SPEC sections 4.8 and 7.
 
+use core::fmt;
 use core::hash::Hash;
 
 use crate::aead::{Backend, Portable};
@@ -24,14 +25,35 @@ pub trait Outbox: Default {
     fn bytes(&self) -> &[u8];
 }
 
-impl<const N: usize> Outbox for heapless::Vec<u8, N> {
+/// A buffer of fixed size. All of it is written from the start: room that was never written takes along, wherever it is
+/// moved, what the stack held before, and that may be a key.
+#[cfg_attr(moteseal_explore, derive(Clone, Hash))]
+pub struct FixedOutbox<const N: usize> {
+    bytes: [u8; N],
+    len: usize,
+}
+
+impl<const N: usize> Default for FixedOutbox<N> {
+    fn default() -> Self {
+        Self { bytes: [0; N], len: 0 }
+    }
+}
+
+impl<const N: usize> fmt::Debug for FixedOutbox<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FixedOutbox({} bytes)", self.len)
+    }
+}
+
+impl<const N: usize> Outbox for FixedOutbox<N> {
     fn resize(&mut self, len: usize) -> Option<&mut [u8]> {
-        self.resize_default(len).ok()?;
-        Some(self)
+        let bytes = self.bytes.get_mut(..len)?;
+        self.len = len;
+        Some(bytes)
     }
 
     fn bytes(&self) -> &[u8] {
-        self
+        self.bytes.get(..self.len).unwrap_or_default()
     }
 }
 
@@ -117,7 +139,7 @@ pub trait Table {
 #[derive(Debug)]
 #[cfg_attr(moteseal_explore, derive(Clone, Hash))]
 pub struct FixedTable<Address, const N: usize, const O: usize, A: Backend = Portable> {
-    peers: heapless::Vec<Peer<Address, heapless::Vec<u8, O>, A>, N>,
+    peers: heapless::Vec<Peer<Address, FixedOutbox<O>, A>, N>,
 }
 
 impl<Address, const N: usize, const O: usize, A: Backend> FixedTable<Address, N, O, A> {
@@ -144,7 +166,7 @@ impl<Address, const N: usize, const O: usize, A: Backend> FixedTable<Address, N,
         Ok(Index(index))
     }
 
-    fn position(&self, found: impl Fn(&Peer<Address, heapless::Vec<u8, O>, A>) -> bool) -> Option<Index> {
+    fn position(&self, found: impl Fn(&Peer<Address, FixedOutbox<O>, A>) -> bool) -> Option<Index> {
         self.peers.iter().position(found).and_then(|at| u32::try_from(at).ok()).map(Index)
     }
 }
@@ -159,7 +181,7 @@ impl<Address: Copy + Eq + Hash, const N: usize, const O: usize, A: Backend> Tabl
     for FixedTable<Address, N, O, A>
 {
     type Address = Address;
-    type Outbox = heapless::Vec<u8, O>;
+    type Outbox = FixedOutbox<O>;
     type Backend = A;
 
     fn find(&self, device_id: DeviceId) -> Option<Index> {

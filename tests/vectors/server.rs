@@ -11,7 +11,7 @@ use moteseal::error::EntropyError;
 use moteseal::keys::DeviceKey;
 use moteseal::number::{ConnectionId, DeviceId, Epoch, Generation};
 use moteseal::record::{Entry, GatewayId, RECORD_LEN, Record, Status};
-use moteseal::server::{Change, Held, Index, Peer, Received, RecordChange, Server, Table};
+use moteseal::server::{Change, FixedOutbox, Held, Index, Peer, Received, RecordChange, Server, Table};
 
 /// Where all datagrams of these tests come from.
 pub const DEVICE: u32 = 0x0A00_0001;
@@ -99,14 +99,14 @@ impl Entropy for Script {
 /// Some devices, and which connection ids may be given out.
 #[derive(Debug)]
 pub struct Devices<A: Backend> {
-    peers: BTreeMap<u32, Peer<u32, heapless::Vec<u8, 1280>, A>>,
+    peers: BTreeMap<u32, Peer<u32, FixedOutbox<1280>, A>>,
     /// If there is one, all others are taken.
     free: Option<ConnectionId>,
 }
 
 impl<A: Backend> Table for Devices<A> {
     type Address = u32;
-    type Outbox = heapless::Vec<u8, 1280>;
+    type Outbox = FixedOutbox<1280>;
     type Backend = A;
 
     fn find(&self, device_id: DeviceId) -> Option<Index> {
