@@ -1,10 +1,13 @@
 //! The keys of the life that is watched, and in how many forms each may stand in memory. Only the watching process has
 //! these values; the watched one reads images and records from files.
 
+use chacha20::ChaCha20;
+use chacha20::cipher::{KeyIvInit as _, StreamCipher as _};
 use hkdf::Hkdf;
+use moteseal::aead::Nonce;
 use moteseal::identity::{FactoryImage, Identity};
-use moteseal::keys::{DeviceKey, KEY_LEN, RotationKey};
-use moteseal::number::{DeviceId, Epoch, Generation, Salt, ServerSalt};
+use moteseal::keys::{AeadKey, DeviceKey, KEY_LEN, RotationKey};
+use moteseal::number::{DeviceId, Epoch, Generation, Salt, SequenceNumber, ServerSalt};
 use moteseal::record::Record;
 use sha2::Sha256;
 
@@ -12,6 +15,9 @@ use crate::memory::Needle;
 
 /// The device.
 pub const ID: DeviceId = DeviceId::new(*b"residue1");
+
+/// What the names of Poly1305's keys begin with.
+pub const ONE_TIME: &str = "one-time key";
 
 /// What the factory knows.
 pub fn image() -> FactoryImage {
@@ -55,18 +61,54 @@ pub fn needles(told: &Told) -> Vec<Needle> {
         ("hello key 1".to_owned(), *first.hello_key(ID).expose()),
         ("hello key 2".to_owned(), *second.hello_key(ID).expose()),
     ];
+    let mut one_time = Vec::new();
     for (generation, epoch, salt, server_salt) in &told.sessions {
         let key = if *generation == 1 { &first } else { &second };
         let session = key.session_keys(ID, *epoch, *salt, *server_salt);
+        one_time
+            .push((format!("Hello {epoch}"), one_time_key(&key.hello_key(ID), &Nonce::hello(*epoch, *salt))));
+        one_time.push((format!("Welcome {epoch}"), one_time_key(&session.down, &Nonce::welcome())));
+        for number in 0..4 {
+            let nonce = || Nonce::data(SequenceNumber::new(number));
+            one_time.push((format!("up {number} of {epoch}"), one_time_key(&session.up, &nonce())));
+            one_time.push((format!("down {number} of {epoch}"), one_time_key(&session.down, &nonce())));
+        }
         keys.push((format!("up key of {epoch}"), *session.up.expose()));
         keys.push((format!("down key of {epoch}"), *session.down.expose()));
     }
     let mut needles: Vec<_> = keys.iter().flat_map(|(name, key)| forms(name, key)).collect();
+    for (name, key) in &one_time {
+        needles.push(Needle { name: format!("{ONE_TIME} of {name}"), bytes: key.to_vec() });
+        needles.push(Needle { name: format!("{ONE_TIME} of {name}, in limbs"), bytes: limbs(key).to_vec() });
+    }
     // Of r only the half that proves it: the other half comes from a generator that everybody knows.
     needles.push(Needle { name: "proof of r".to_owned(), bytes: secret.expose()[16..].to_vec() });
     let (prk, _) = Hkdf::<Sha256>::extract(Some(rotation.expose()), secret.expose());
     needles.extend(forms("PRK of device key 2", &prk.into()));
     needles
+}
+
+/// The key of Poly1305 for one datagram (RFC 8439, 2.6).
+fn one_time_key(key: &AeadKey, nonce: &Nonce) -> [u8; KEY_LEN] {
+    let mut bytes = [0; KEY_LEN];
+    ChaCha20::new(key.expose().into(), nonce.as_bytes().into()).apply_keystream(&mut bytes);
+    bytes
+}
+
+/// The half that is multiplied by, clamped, in five limbs of 26 bits, as the portable Poly1305 has it.
+fn limbs(key: &[u8; KEY_LEN]) -> [u8; 20] {
+    let word = |at: usize, shift: u32, mask: u32| {
+        let bytes = key[at..at + 4].try_into().expect("four");
+        (u32::from_le_bytes(bytes) >> shift & mask).to_ne_bytes()
+    };
+    let limbs = [
+        word(0, 0, 0x3FF_FFFF),
+        word(3, 2, 0x3FF_FF03),
+        word(6, 4, 0x3FF_C0FF),
+        word(9, 6, 0x3F0_3FFF),
+        word(12, 8, 0x00F_FFFF),
+    ];
+    limbs.as_flattened().try_into().expect("twenty")
 }
 
 /// As it is; as SHA-256 reads it; as HMAC has it, inside and outside, both of which SHA-256 reads.

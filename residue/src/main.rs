@@ -44,8 +44,8 @@ fn watch(pieces: bool) -> ExitCode {
     let mut faults = controls(directory.path());
     println!("the longest piece of a key, and bytes in all, that are left on or in");
     println!(
-        "{:8} {:16} {:>14} {:>14} {:>14}",
-        "", "dropped after", "device's stack", "server's stack", "heap, globals"
+        "{:8} {:16} {:>14} {:>14} {:>14} {:>14}",
+        "", "dropped after", "device's stack", "server's stack", "heap, globals", "one-time keys"
     );
     for backend in ["portable", "ring"] {
         for (phase, name) in life::PHASES.iter().enumerate() {
@@ -61,7 +61,14 @@ fn watch(pieces: bool) -> ExitCode {
                     ));
                 }
             }
-            println!();
+            let (longest, sum) = left.of_one_time_keys();
+            println!(" {:>14}", format!("{longest} / {sum}"));
+            let most = bounds::one_time(backend, phase);
+            if longest > most.longest || sum > most.sum {
+                faults.push(format!(
+                    "{backend}, {name}: {longest} / {sum} of one-time keys, and {most:?} is allowed"
+                ));
+            }
             if pieces {
                 left.tell();
             }
@@ -135,10 +142,19 @@ impl Left {
         }
     }
 
-    /// The longest piece in one place, and how many bytes all pieces there are.
+    /// The longest piece of a key in one place, and how many bytes all pieces there are.
     fn in_place(&self, place: Place) -> (usize, usize) {
-        let there = || self.pieces.iter().filter(|piece| self.place(piece) == place).map(|piece| piece.len);
-        (there().max().unwrap_or(0), there().sum())
+        self.sum(|piece| self.place(piece) == place && !piece.name.starts_with(keys::ONE_TIME))
+    }
+
+    /// The same of the one-time keys, anywhere.
+    fn of_one_time_keys(&self) -> (usize, usize) {
+        self.sum(|piece| piece.name.starts_with(keys::ONE_TIME))
+    }
+
+    fn sum(&self, counts: impl Fn(&Piece) -> bool) -> (usize, usize) {
+        let lengths = || self.pieces.iter().filter(|piece| counts(piece)).map(|piece| piece.len);
+        (lengths().max().unwrap_or(0), lengths().sum())
     }
 
     fn tell(&self) {
