@@ -264,6 +264,7 @@ impl Convenient for Mote<'_> {
         let mut datagrams = Vec::new();
         while let Some(datagram) = self.poll(now, &mut out).unwrap() {
             datagrams.push(datagram.to_vec());
+            assert!(datagrams.len() < 100, "it always has something to say");
         }
         assert!(self.deadline().is_none_or(|deadline| deadline > now), "drained, and something is due");
         datagrams

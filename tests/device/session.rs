@@ -321,6 +321,7 @@ fn m49_while_a_new_session_is_opened_an_outstanding_data_is_repeated_and_so_is_t
     let hello = device.one(0);
     let (mut hellos, mut datas) = (0, 0);
     while datas < 4 {
+        assert!(hellos < 20, "the Data is not repeated");
         let now = device.deadline().unwrap();
         for datagram in device.drain(now) {
             if is_hello(&datagram) {
