@@ -8,6 +8,8 @@
 
 use core::fmt;
 
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
 use crate::error::Malformed;
 use crate::keys::{KEY_LEN, RotationSecret};
 use crate::number::Generation;
@@ -59,8 +61,8 @@ pub enum Control {
     Unknown(u8),
 }
 
-/// The bytes of a control message.
-#[derive(Clone)]
+/// The bytes of a control message, wiped when dropped: a *rotate* holds a secret.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct ControlBytes(heapless::Vec<u8, CONTROL_MAX_LEN>);
 
 impl ControlBytes {
@@ -74,13 +76,6 @@ impl fmt::Debug for ControlBytes {
     /// A *rotate* holds a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ControlBytes({} bytes)", self.0.len())
-    }
-}
-
-impl Drop for ControlBytes {
-    /// A *rotate* holds a secret.
-    fn drop(&mut self) {
-        zeroize::Zeroize::zeroize(self.0.as_mut_slice());
     }
 }
 
@@ -136,5 +131,76 @@ impl Control {
             Self::Unknown(kind) => bytes.extend_from_slice(&[*kind]),
         };
         ControlBytes(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of each kind one: its bytes, and the half that sends it.
+    fn every_kind() -> [(Control, Role, heapless::Vec<u8, CONTROL_MAX_LEN>); 3] {
+        let rotate = Control::Rotate {
+            generation: Generation::new(3).unwrap(),
+            secret: RotationSecret::from_bytes([9; KEY_LEN]),
+        };
+        let mut secret = heapless::Vec::from_array([1, 3]);
+        secret.extend_from_slice(&[9; KEY_LEN]).unwrap();
+        [
+            (rotate, Role::Server, secret),
+            (Control::Close, Role::Device, heapless::Vec::from_array([2])),
+            (Control::Moved(0x0102_0304), Role::Device, heapless::Vec::from_array([3, 1, 2, 3, 4])),
+        ]
+    }
+
+    fn error(bytes: &[u8], sender: Role, confirm: bool) -> Option<Malformed> {
+        Control::decode(bytes, sender, confirm).err()
+    }
+
+    #[test]
+    fn each_kind_has_its_bytes_and_its_direction() {
+        for (control, sender, bytes) in every_kind() {
+            assert_eq!(control.encode().as_bytes(), bytes.as_slice());
+            let read = Control::decode(&bytes, sender, false).unwrap();
+            assert_eq!(core::mem::discriminant(&read), core::mem::discriminant(&control));
+            assert_eq!(read.encode().as_bytes(), bytes.as_slice());
+            assert_eq!(error(&bytes, sender.peer(), false), Some(Malformed::WrongDirection));
+        }
+        let [(rotate, ..), ..] = every_kind();
+        assert_eq!(rotate.encode().as_bytes().len(), CONTROL_MAX_LEN);
+    }
+
+    #[test]
+    fn each_kind_has_one_length() {
+        for (_, sender, bytes) in every_kind() {
+            for len in 1..bytes.len() {
+                assert_eq!(error(&bytes[..len], sender, false), Some(Malformed::ControlLength), "{len}");
+            }
+            let mut longer = [0; CONTROL_MAX_LEN + 1];
+            longer[..bytes.len()].copy_from_slice(&bytes);
+            let longer = error(&longer[..=bytes.len()], sender, false);
+            assert_eq!(longer, Some(Malformed::ControlLength));
+        }
+        assert_eq!(error(&[], Role::Device, false), Some(Malformed::EmptyControl));
+    }
+
+    /// M-124: a *close* never asks for an acknowledgement; the others may.
+    #[test]
+    fn a_close_that_asks_for_an_acknowledgement_is_malformed() {
+        let errors = every_kind().map(|(_, sender, bytes)| error(&bytes, sender, true));
+        assert_eq!(errors, [None, Some(Malformed::ConfirmedClose), None]);
+    }
+
+    /// M-114, M-116.
+    #[test]
+    fn what_is_not_known_is_taken_from_either_side() {
+        for sender in [Role::Device, Role::Server] {
+            let unknown = Control::decode(&[0x77, 1, 2], sender, true).unwrap();
+            assert!(matches!(unknown, Control::Unknown(0x77)));
+            assert_eq!(unknown.encode().as_bytes(), [0x77]);
+        }
+        let [(_, sender, mut rotate), ..] = every_kind();
+        rotate[1] = 0;
+        assert!(matches!(Control::decode(&rotate, sender, false), Ok(Control::Unknown(ROTATE))));
     }
 }
