@@ -231,11 +231,55 @@ mod tests {
                 assert_eq!(backoff.next() - now, expected);
                 now = backoff.next();
             }
+            let mut least = u64::MAX;
             for _ in 0..20 {
                 backoff.repeat(now, 60_000, &mut jitter);
-                assert!((40_000..=60_000).contains(&(backoff.next() - now)));
-                now = backoff.next();
+                let wait = backoff.next() - now;
+                assert!((40_000..=60_000).contains(&wait));
+                (now, least) = (backoff.next(), least.min(wait));
             }
+            assert!(least < 55_000, "capped waits differ, {least}");
+        }
+    }
+
+    #[test]
+    fn a_wait_that_doubles_to_the_cap_has_its_jitter_too() {
+        let mut jitter = Jitter::new(Salt([3; 6]));
+        let waits = [(); 64].map(|()| {
+            let mut backoff = Backoff::start(0, &Timing::DEFAULT, &mut jitter);
+            let cap = 2 * u32::try_from(backoff.next()).unwrap();
+            backoff.repeat(0, cap, &mut jitter);
+            assert!(backoff.next() <= cap.into());
+            backoff.next() < cap.into()
+        });
+        assert!(waits.into_iter().filter(|below| *below).count() > 48);
+    }
+
+    #[test]
+    fn what_is_put_off_is_never_put_forward() {
+        let mut backoff = Backoff::due(5);
+        assert_eq!((backoff.next(), backoff.sent()), (5, 0));
+        for (until, next) in [(9, 9), (7, 9)] {
+            backoff.postpone(until);
+            assert_eq!(backoff.next(), next);
+        }
+    }
+
+    #[test]
+    fn tickets_are_counted_and_start_over() {
+        assert_eq!((Ticket::new(0), Ticket::FIRST.number()), (None, 1));
+        assert_eq!(Ticket::new(7).unwrap().next(), Ticket::new(8).unwrap());
+        assert_eq!(Ticket::new(u16::MAX).unwrap().next(), Ticket::FIRST);
+    }
+
+    /// The finalizer is that of MurmurHash3: its hashes of nothing under the seeds 1 and FFFFFFFF.
+    #[test]
+    fn jitter_is_the_hash_that_it_says() {
+        for (state, hash) in [(1u32, 0x514E_28B7u32), (u32::MAX, 0x81F1_6F39)] {
+            let [a, b, c, d] = state.wrapping_sub(0x9E37_79B9).to_be_bytes();
+            let mut jitter = Jitter::new(Salt([a, b, c, d, 0, 0]));
+            // Of 2^17 the half is 2^16: the upper half of the hash as it is.
+            assert_eq!(jitter.stretch(1 << 17), (1 << 17) + (hash >> 16));
         }
     }
 

@@ -303,11 +303,44 @@ impl fmt::Debug for ConnectionId {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
+    use std::string::ToString;
+
     use super::*;
     use proptest::prelude::*;
 
     fn number(value: u16) -> SequenceNumber {
         SequenceNumber::new(value)
+    }
+
+    #[test]
+    fn ids_are_shown_as_they_stand_on_the_wire() {
+        assert_eq!(DeviceId::new([0, 0x1A, 2, 3, 4, 5, 6, 0xFF]).to_string(), "001a0203040506ff");
+        assert_eq!(ConnectionId::new(2, 0x0A0B).unwrap().to_string(), "4a0b");
+        assert_eq!(Epoch::new(7, 12).to_string(), "7.12");
+    }
+
+    #[test]
+    fn a_generation_is_1_to_255_and_a_hello_names_its_low_bits() {
+        assert_eq!(Generation::new(0), None);
+        assert_eq!(Generation::FIRST.number(), 1);
+        for (number, next, low_bits) in [(1, Some(2), 1), (4, Some(5), 0), (6, Some(7), 2), (255, None, 3)] {
+            let generation = Generation::new(number).unwrap();
+            assert_eq!((generation.number(), generation.low_bits()), (number, low_bits));
+            assert_eq!(generation.next().map(Generation::number), next);
+        }
+    }
+
+    #[test]
+    fn numbers_have_no_neighbour_beyond_their_ends() {
+        assert_eq!((number(6).next(), SequenceNumber::LAST.next()), (Some(number(7)), None));
+        assert_eq!((number(6).before(6), number(6).before(7)), (Some(SequenceNumber::FIRST), None));
+    }
+
+    #[test]
+    fn a_salt_is_echoed_by_its_start() {
+        assert_eq!(Salt([9, 8, 7, 6, 5, 4]).echo(), [9, 8]);
     }
 
     #[test]
@@ -376,6 +409,8 @@ mod tests {
         ] {
             let cid = ConnectionId::new(len, value).unwrap();
             assert_eq!((cid.as_bytes(), cid.value()), (bytes, value));
+            assert_eq!(u32::from(cid.value_bits()), u32::from(len) * 8 - 2);
+            assert_eq!(ConnectionId::values(len), 1 << cid.value_bits());
             assert_eq!(ConnectionId::from_bytes(bytes), Some(cid));
         }
         for (len, value) in [(0, 0), (5, 0), (1, 0x40), (2, 0x4000), (3, 0x40_0000), (4, 0x4000_0000)] {

@@ -9,8 +9,9 @@ use moteseal::keys::{DeviceKey, SessionKeys};
 use moteseal::number::{ConnectionId, DeviceId, Epoch, Salt, SequenceNumber, ServerSalt};
 use moteseal::session::{Content, Incoming, Outgoing, Session};
 use moteseal::wire::{
-    AckBlock, DATA_MIN_OVERHEAD, Data, FLOOR_LEN, Floor, HELLO_OVERHEAD, Header, Hello, RESET_MAX_LEN, Reset,
-    Seq, Unverified, WELCOME_MAX_LEN, WELCOME_MIN_LEN, Welcome,
+    ACK_BLOCK_LEN, AckBlock, DATA_MAX_OVERHEAD, DATA_MIN_OVERHEAD, Data, FLOOR_LEN, Floor, HELLO_OVERHEAD,
+    Header, Hello, RESET_MAX_LEN, RESET_MIN_LEN, Reset, Seq, Unverified, WELCOME_MAX_LEN, WELCOME_MIN_LEN,
+    Welcome,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -107,6 +108,35 @@ fn every_first_byte_that_is_not_in_the_table_is_refused() {
             };
             assert_eq!(parse_error(&any_len), Some(expected), "{first:02x}");
         }
+    }
+}
+
+/// The lengths of SPEC 4.1 to 4.6, in figures.
+#[test]
+fn the_lengths_are_those_of_the_specification() {
+    assert_eq!((HELLO_OVERHEAD, WELCOME_MIN_LEN, WELCOME_MAX_LEN, FLOOR_LEN), (37, 28, 31, 25));
+    // Headers of 3 to 7 bytes, a tag of 16, and in Data perhaps a block of 3.
+    assert_eq!((DATA_MIN_OVERHEAD, DATA_MAX_OVERHEAD, ACK_BLOCK_LEN), (19, 26, 3));
+    assert_eq!((RESET_MIN_LEN, RESET_MAX_LEN), (19, 23));
+}
+
+/// SPEC 4.11, M-18: a number, and the eight before it from the lowest bit on, none of them below 0.
+#[test]
+fn an_acknowledgement_block_names_a_number_and_the_eight_before_it() {
+    for (bytes, numbers) in [
+        ([0x12, 0x34, 0b0000_0000], Some(&[0x1234][..])),
+        ([0x12, 0x34, 0b1000_0101], Some(&[0x1234, 0x1233, 0x1231, 0x122C])),
+        ([0x01, 0x00, 0b0000_0010], Some(&[0x0100, 0x00FE])),
+        ([0x00, 0x02, 0b0000_0011], Some(&[2, 1, 0])),
+        ([0x00, 0x00, 0b0000_0000], Some(&[0])),
+        ([0x00, 0x02, 0b0000_0100], None),
+        ([0x00, 0x00, 0b0000_0001], None),
+        ([0x00, 0x07, 0b1000_0000], None),
+    ] {
+        let block = AckBlock::decode(bytes);
+        let named = block.map(|block| block.numbers().map(SequenceNumber::value).collect::<Vec<_>>());
+        assert_eq!(named.as_deref(), numbers, "{bytes:02x?}");
+        assert_eq!(block.map(AckBlock::encode), numbers.map(|_| bytes));
     }
 }
 
