@@ -164,3 +164,22 @@ impl Backend for Ring {
             .map_err(|_| Inauthentic)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What no test can bring a cipher to say: a plaintext that it does not seal must not travel as it is.
+    #[test]
+    fn what_cannot_be_sealed_is_gone() {
+        let mut buffer = [7; 5];
+        assert_eq!(nothing_sealed(&mut buffer), [0; TAG_LEN]);
+        assert_eq!(buffer, [0; 5]);
+    }
+
+    /// SPEC 5.5: 2^36.
+    #[test]
+    fn a_key_sees_as_many_forgeries_as_the_specification_says() {
+        assert_eq!(FORGERY_LIMIT, 0x10_0000_0000);
+    }
+}

@@ -486,3 +486,46 @@ impl fmt::Display for InvalidConnectionId {
 }
 
 impl core::error::Error for InvalidConnectionId {}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Dashboards and alarms count by them: they are what they were.
+    #[test]
+    fn each_reject_has_a_word_of_its_own() {
+        let words = [
+            (Reject::Parse(ParseError::Length), "length"),
+            (Reject::Parse(ParseError::Version), "version"),
+            (Reject::Parse(ParseError::ReservedBit), "reserved_bit"),
+            (Reject::NotForServer, "not_for_server"),
+            (Reject::UnknownDevice, "unknown_device"),
+            (Reject::UnknownConnection, "unknown_connection"),
+            (Reject::NotActive, "not_active"),
+            (Reject::UnknownGeneration, "unknown_generation"),
+            (Reject::Inauthentic, "inauthentic"),
+            (Reject::BootCounterUsedUp, "boot_counter_used_up"),
+            (Reject::SameHello, "same_hello"),
+            (Reject::FloorLimited, "floor_limited"),
+            (Reject::FloorOutOfRange, "floor_out_of_range"),
+            (Reject::ResetLimited, "reset_limited"),
+            (Reject::AnswerLimited, "answer_limited"),
+            (Reject::OtherGateway, "other_gateway"),
+            (Reject::NoConnectionId, "no_connection_id"),
+            (Reject::Entropy(EntropyError::Failed), "entropy"),
+            (Reject::Verify(VerifyError::Replayed), "replayed"),
+            (Reject::Verify(VerifyError::TooOld), "too_old"),
+            (Reject::Verify(Malformed::ShortAck.into()), "malformed"),
+        ];
+        for (reject, word) in words {
+            assert_eq!(reject.word(), word);
+        }
+        assert_eq!(words.map(|(_, word)| word).into_iter().collect::<BTreeSet<_>>().len(), words.len());
+        // However a forgery was noticed, it is one.
+        assert_eq!(Reject::Verify(VerifyError::Inauthentic).word(), Reject::Inauthentic.word());
+    }
+}

@@ -221,7 +221,10 @@ const fn seed(device_id: DeviceId, boot: u32) -> Jitter {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use core::mem::size_of;
+    use std::format;
 
     use super::*;
     use crate::boot_counter::{BootCounter, Stored};
@@ -294,6 +297,23 @@ mod tests {
         assert_eq!(device.deadline(), Some(0));
         assert_eq!(device.poll(0, &mut out).unwrap().unwrap().len(), HELLO_OVERHEAD);
         assert_eq!(device.poll(0, &mut out), Ok(None));
+    }
+
+    /// A fleet that boots at once, and a device that boots again, must not repeat in step.
+    #[test]
+    fn jitter_differs_by_each_bit_of_a_device_id_and_of_a_boot() {
+        let first = |id, boot: u32| format!("{:?}", seed(DeviceId::new(id), boot));
+        for (id, boot) in [([0; 8], 0), ([0xFF; 8], u32::MAX), ([0; 8], u32::MAX), ([0xFF; 8], 0)] {
+            for bit in 0..32 {
+                assert_ne!(first(id, boot), first(id, boot ^ 1 << bit), "{id:02x?}.{boot}: {bit}");
+            }
+            // The first two bytes name the maker.
+            for bit in 16..64 {
+                let mut other = id;
+                other[bit / 8] ^= 1 << (bit % 8);
+                assert_ne!(first(id, boot), first(other, boot), "{id:02x?}.{boot}: {bit}");
+            }
+        }
     }
 
     #[test]
