@@ -106,6 +106,10 @@ mod tests {
         assert_eq!(adapter(Counting { next: 1, fails: true }).fill(&mut bytes), Err(EntropyError::Failed));
     }
 
+    fn lent(mut source: impl Entropy, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        source.fill(bytes)
+    }
+
     #[test]
     fn a_function_is_entropy() {
         let mut source = Counting { next: 1, fails: false };
@@ -113,9 +117,6 @@ mod tests {
         assert_eq!(FromFn(|bytes: &mut [u8]| source.fill(bytes)).fill(&mut bytes), Ok(()));
         assert_eq!(bytes, [1, 2, 3]);
         // And so is one that is lent.
-        fn lent(mut source: impl Entropy, bytes: &mut [u8]) -> Result<(), EntropyError> {
-            source.fill(bytes)
-        }
         assert_eq!(lent(&mut FromFn(|bytes: &mut [u8]| source.fill(bytes)), &mut bytes), Ok(()));
         assert_eq!(bytes, [4, 5, 6]);
         assert_eq!(FromFn(|_: &mut [u8]| Err(EntropyError::Failed)).fill(&mut []), Err(EntropyError::Failed));

@@ -238,16 +238,17 @@ fn slots_and_counter_share_one_flash() -> Result<(), NorError> {
     Ok(())
 }
 
+fn rotate(mut slots: impl KeySlots) {
+    assert_eq!(slots.identity(), Ok(identity()));
+    assert_eq!((slots.read(Slot::A), slots.read(Slot::B)), (Ok(Some(key(1))), Ok(None)));
+    slots.write(Slot::B, &key(2)).unwrap();
+    slots.erase(Slot::A).unwrap();
+}
+
 #[test]
 fn an_image_in_memory_is_its_own_key_slots() {
     let mut image = FactoryImage::new(identity(), key(1).device_key);
     // Lent to whoever wants key slots.
-    fn rotate(mut slots: impl KeySlots) {
-        assert_eq!(slots.identity(), Ok(identity()));
-        assert_eq!((slots.read(Slot::A), slots.read(Slot::B)), (Ok(Some(key(1))), Ok(None)));
-        slots.write(Slot::B, &key(2)).unwrap();
-        slots.erase(Slot::A).unwrap();
-    }
     rotate(&mut image);
     assert_eq!(FactoryImage::parse(image.encode().expose()), Ok(image.clone()));
     assert_eq!(image.slots, [None, Some(key(2))]);
