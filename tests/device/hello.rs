@@ -163,6 +163,23 @@ fn m29_each_hello_of_a_boot_has_an_epoch_of_its_own() {
     assert_eq!(board.ops, [Op::Store(1)]);
 }
 
+/// A fleet whose power comes back at once must not repeat in step, boot after boot.
+#[test]
+fn the_first_wait_differs_from_boot_to_boot() {
+    let mut board = Board::new();
+    let mut waits: Vec<_> = (0..16)
+        .map(|_| {
+            let mut device = boot(&mut board);
+            device.connect(0);
+            device.one(0);
+            device.deadline().unwrap()
+        })
+        .collect();
+    waits.sort_unstable();
+    waits.dedup();
+    assert!(waits.len() > 12, "{waits:?}");
+}
+
 #[test]
 fn m32_an_untrusted_counter_lets_no_payload_into_a_hello() {
     let mut board = Board::with_counter(Stored::Blank);
@@ -398,6 +415,9 @@ fn m41_moved_is_the_first_data_and_tells_the_value_before_the_first_floor() {
     assert_eq!((data.payload.as_slice(), data.confirm), (&b"21.6"[..], true));
     let settled = device.hear(repeat, &peer.acknowledge()).settled;
     assert_eq!(settled, [Settled { ticket: said.ticket.unwrap(), outcome: Outcome::Acknowledged }]);
+    // The next session has nothing more to tell: else the server counts a clone.
+    device.close(repeat, &mut out).unwrap();
+    assert_eq!(Peer::connected_saying(&mut device, repeat).1.moved, None);
 }
 
 #[test]

@@ -37,6 +37,7 @@ fn live(board: &mut Board, seen: &mut Vec<Epoch>, new: &DeviceKey) -> Result<(),
         assert!(!seen.contains(&hello.epoch), "{} again", hello.epoch);
         let newest = seen.iter().max().copied();
         seen.push(hello.epoch);
+        assert!(seen.len() < 100, "no Hello is ever good enough");
         let answer = match newest {
             Some(newest) if newest >= hello.epoch => hello.floor(&key, newest),
             _ => {

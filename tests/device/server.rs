@@ -103,14 +103,19 @@ impl Peer {
 
     /// A device that has just opened a session, and whose first Data was acknowledged.
     pub fn connected(device: &mut Mote<'_>, now: Millis) -> Self {
+        Self::connected_saying(device, now).0
+    }
+
+    /// The same, with what that Data said.
+    pub fn connected_saying(device: &mut Mote<'_>, now: Millis) -> (Self, Data) {
         device.connect(now);
         let hello = open_hello(&device.one(now));
         let (mut peer, welcome) = Self::answer(&hello);
         device.hear(now, &welcome);
-        let first = device.one(now);
-        assert_eq!(peer.hear(&first).number, 0);
+        let first = peer.hear(&device.one(now));
+        assert_eq!(first.number, 0);
         device.hear(now, &peer.acknowledge());
-        peer
+        (peer, first)
     }
 
     pub fn hear(&mut self, datagram: &[u8]) -> Data {
