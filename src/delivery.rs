@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(Ticket::new(u16::MAX).unwrap().next(), Ticket::FIRST);
     }
 
-    /// The finalizer is that of MurmurHash3: its hashes of nothing under the seeds 1 and FFFFFFFF.
+    /// The finalizer is that of `MurmurHash3`: its hashes of nothing under the seeds 1 and FFFFFFFF.
     #[test]
     fn jitter_is_the_hash_that_it_says() {
         for (state, hash) in [(1u32, 0x514E_28B7u32), (u32::MAX, 0x81F1_6F39)] {
