@@ -44,7 +44,8 @@ fn no_hello_gets_through_until_the_numbers_are_used_up() {
         let datagram = said.ok().and_then(|sent| sent.datagram);
         assert!(datagram.is_none_or(is_hello), "P3: Data after number 65,535");
     }
-    let hello = scene.repeat();
+    // A Data with C is repeated too, and jitter decides which of them comes first.
+    let hello = std::iter::repeat_with(|| scene.repeat()).find(|datagram| is_hello(datagram)).unwrap();
     scene.carry(&hello);
     scene.calm();
     assert_ne!(scene.mote.session(), session);
