@@ -79,8 +79,12 @@ fn m_97_plain_data_is_not_repeated() {
     assert!(!device.open(&data).confirm);
     world.now += 1_000_000;
     assert!(world.poll(&device).is_none());
-    assert!(world.server.send_plain(device.id, b"", &mut [0; 99]).is_err());
-    assert!(world.server.send_plain(device.id, b"x", &mut [0; 26]).is_err());
+    let mut sent = |payload: &[u8], room| {
+        world.server.send_plain(device.id, payload, &mut [0; 99][..room]).map(|(data, _)| data.len())
+    };
+    assert_eq!(sent(b"", 99), Err(CommandError::Length));
+    // Room for the longest Data with this payload is asked for, whatever this one needs.
+    assert_eq!((sent(b"x", 26), sent(b"x", 27)), (Err(CommandError::Length), Ok(23)));
 }
 
 #[test]

@@ -201,6 +201,8 @@ fn m_90_m_91_two_gateways_in_range_bring_one_session_and_no_storm() {
 fn m_93_the_gateway_before_learns_that_its_session_has_ended() {
     let mut device = Device::new(1);
     let mut pair = Pair::new(&[&device]);
+    // A session that was offered and not taken up was nobody else's.
+    pair.at(A).offer(&mut device, HERE);
     for _ in 0..2 {
         pair.at(A).connect(&mut device, HERE);
         // No gateway changed: nothing is to be written, and P4 holds.
@@ -318,6 +320,7 @@ fn m_94_a_command_names_the_gateway_and_the_session_that_sealed_it() {
     let (_, mark) = pair.at(A).server.begin_command(device.id, CommandId(1), 1).unwrap();
     let (gateway, epoch) = (mark.value().gateway, mark.value().epoch);
     assert_eq!((gateway, epoch), (GatewayId(1), device.session.as_ref().unwrap().epoch()));
+    assert_eq!(gateway, pair.stale(A).server.gateway());
     assert_ne!(CommandState::Sent { gateway, epoch }, CommandState::Sent { gateway: GatewayId(2), epoch });
 }
 

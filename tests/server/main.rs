@@ -11,6 +11,7 @@ mod in_flight;
 mod indexed;
 mod network;
 mod path;
+mod randomness;
 mod restart;
 mod stale;
 mod stale_network;

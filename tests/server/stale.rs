@@ -3,7 +3,7 @@
 use moteseal::control::Control;
 use moteseal::error::{Reject, TableError};
 use moteseal::keys::DeviceKey;
-use moteseal::number::Generation;
+use moteseal::number::{ConnectionId, Generation};
 use moteseal::record::{GatewayId, Record, Status};
 use moteseal::server::{CommandId, ControlEvent, Table};
 
@@ -245,4 +245,62 @@ fn m_65_a_revocation_holds_also_where_connection_ids_collide() {
         let data = two.data(b"x", true);
         assert_eq!(pair.stale(A).rejects(HERE, &data), refused);
     }
+}
+
+/// A's record of a device, with another connection id in its candidate's entry.
+fn naming(pair: &mut Pair, device: &Device, cid: ConnectionId) -> Record {
+    let mut bytes = *pair.stale(A).record(device).encode().expose();
+    let at = 58 + 28 + 22;
+    bytes[at..at + 4].fill(0);
+    bytes[at..at + cid.as_bytes().len()].copy_from_slice(cid.as_bytes());
+    Record::decode(&bytes).unwrap()
+}
+
+/// A has given the id to the first device, and no word of another gateway takes it away: be it that the record names it
+/// after a crash, that a session is in service under it which the record does not name, or that a change is under way.
+#[test]
+fn m_11_an_id_that_this_gateway_has_given_stays_where_it_is() {
+    for case in ["record", "session", "change"] {
+        let (mut one, mut two) = (Device::new(1), Device::new(2));
+        let mut pair = Pair::new(&[&one, &two]);
+        pair.at(A).offer(&mut two, HERE);
+        let index = pair.at(A).index(&one);
+        let cid = if case == "change" {
+            let (_, change) = pair.at(A).pending(HERE, &one.hello(b""));
+            change.value().record.candidate().unwrap().cid
+        } else {
+            pair.at(A).connect(&mut one, HERE);
+            cid_of(&one)
+        };
+        match case {
+            "record" => pair.at(A).crash(),
+            "session" => pair.carries(B, &mut one),
+            _ => {}
+        }
+        pair.refresh(A);
+        assert_eq!(pair.stale(A).server.table().owner(cid), Some(index), "{case}");
+        let record = naming(&mut pair, &two, cid);
+        assert_eq!(pair.hands(A, &two, record), Err(TableError::CidTaken), "{case}");
+        assert_eq!(pair.stale(A).server.table().owner(cid), Some(index), "{case}");
+    }
+}
+
+/// B has taken an id of its own from the first device and given it to the second. A, which has a session with the first
+/// under an id of A's, hears of the second alone.
+#[test]
+fn m_11_an_id_of_another_gateway_goes_where_that_one_gives_it() {
+    let (mut one, mut two) = (Device::new(1), Device::new(2));
+    let mut pair = Pair::new(&[&one, &two]);
+    pair.at(A).offer(&mut two, HERE);
+    pair.at(B).connect(&mut one, THERE);
+    let cid = cid_of(&one);
+    pair.at(B).connect(&mut one, THERE);
+    pair.at(A).connect(&mut one, HERE);
+    assert_eq!(pair.stale(A).record(&one).confirmed().map(|entry| entry.cid), Some(cid));
+    let record = naming(&mut pair, &two, cid);
+    assert_eq!(pair.hands(A, &two, record), Ok(None));
+    let index = pair.stale(A).index(&two);
+    assert_eq!(pair.stale(A).server.table().owner(cid), Some(index));
+    let data = one.data(b"x", true);
+    assert!(pair.stale(A).hears(HERE, &data).payload.is_some());
 }
