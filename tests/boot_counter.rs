@@ -77,7 +77,8 @@ fn doubtful<const WORD: usize>(contents: &[u8]) -> u32 {
     let is_whole = |slot: &[u8]| whole(*slot.first_chunk().unwrap()).is_some() && padding(slot);
     let is_torn = |slot: &[u8]| !is_whole(slot) && slot.iter().any(|byte| *byte != 0xFF);
     let pages = contents.chunks(PAGE).map(slots).filter(|page| !page.iter().any(|slot| is_whole(slot)));
-    pages.map(|page| page.iter().filter(|slot| is_torn(slot)).count() as u32).sum()
+    let torn: usize = pages.map(|page| page.iter().filter(|slot| is_torn(slot)).count()).sum();
+    u32::try_from(torn).unwrap()
 }
 
 /// After a cut: no value below the last that a boot used, none above the one that was about to be stored and as many as
