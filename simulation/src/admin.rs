@@ -59,7 +59,11 @@ impl World {
     pub fn write_order(&mut self, site: usize, admin: Admin, change: Change<RecordChange>, order: Order) {
         let stopped = self.write(order.device, change.value(), &order.note);
         if matches!(stopped, Ok(()) | Err(Stopped::Crash { written: true })) {
-            self.learn_key(order.device, &change.value().record);
+            let record = &change.value().record;
+            self.learn_key(order.device, record);
+            if let (Note::None, Some(entry)) = (&order.note, record.confirmed()) {
+                self.auditor.made_confirmed(order.device, entry.epoch.value());
+            }
             self.tell_others(site, order.device);
         }
         match stopped {

@@ -34,6 +34,7 @@ impl World {
         for device in 0..self.motes.len() {
             self.repair(device);
             let mote = &mut self.motes[device];
+            mote.abducted = None;
             (mote.round_trips, mote.is_back, mote.hellos) = (Some(0), false, 0);
             self.connect(device);
         }

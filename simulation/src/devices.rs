@@ -5,6 +5,7 @@ use moteseal::error::{PollError, ReceiveError, SendError};
 
 use moteseal::record::FLOOR_LIMIT;
 
+use crate::answers::Answers;
 use crate::auditor::{Kind, Origin, up_payload};
 use crate::mote::{Half, Mote};
 use crate::network::{self, Datagram};
@@ -93,6 +94,7 @@ impl World {
         let closed = half.close(now, &mut out).unwrap();
         let (datagram, settled) = (closed.datagram.map(<[u8]>::to_vec), closed.settled.to_vec());
         self.coverage.hit("device: closed");
+        self.motes[device].is_opening = false;
         if let Some(datagram) = datagram {
             self.device_sends(device, &datagram);
         }
@@ -162,14 +164,29 @@ impl World {
             );
             mote.hellos += u32::from(mote.epoch != Some(epoch));
             mote.epoch = Some(epoch);
+            mote.is_opening = true;
             mote.highest_boot = mote.highest_boot.max(u32::try_from(epoch >> 16).unwrap());
         }
-        let (from, reach) = (mote.address, mote.reach);
+        if let Kind::Up { number, block, .. } = origin.kind {
+            let now = mote.clock.at(self.now);
+            // Without C a block is only there because an answer is due (M-44), and it names what is answered (M-15).
+            let answers = mote.repeated.filter(|_| bytes[0] & 4 == 0 && mote.sent < Some(number));
+            if answers.is_some() && answers == block.map(|block| block.number) {
+                mote.answers.answered(now);
+                mote.repeated = None;
+                self.coverage.hit("device: repeat acknowledged");
+            }
+            mote.sent = mote.sent.max(Some(number));
+        }
+        let reach = mote.reach;
+        let (from, copies) = self.source_of(device, self.now);
         self.trace.note(self.now, sends(&origin), device, None, number(&origin));
         for site in (0..self.sites.len()).filter(|site| reach >> site & 1 == 1) {
-            let datagram =
-                Datagram { from, to: network::gateway(site), bytes: bytes.to_vec(), origin: Some(origin) };
-            self.network.send(self.now, datagram, &mut self.agenda, &mut self.coverage);
+            for _ in 0..copies {
+                let to = network::gateway(site);
+                let datagram = Datagram { from, to, bytes: bytes.to_vec(), origin: Some(origin) };
+                self.network.send(self.now, datagram, &mut self.agenda, &mut self.coverage);
+            }
         }
     }
 
@@ -220,6 +237,9 @@ impl World {
                 );
                 mote.heard(origin.kind);
                 self.brought(device, brought);
+                self.poll_device(device);
+                self.motes[device].repeated = None;
+                return;
             }
             Err(error) => self.refused(device, error, (wear, after) == ((0, 0), state)),
         }
@@ -245,6 +265,7 @@ impl World {
                 let settled = invalid.settled;
                 // A Welcome was accepted, such as it is.
                 self.motes[device].untrusted = false;
+                self.motes[device].is_opening = false;
                 self.settle(device, settled.as_slice(), true);
             }
             ReceiveError::Verify(moteseal::error::VerifyError::Malformed(_)) => {
@@ -285,8 +306,7 @@ impl World {
         let mote = &mut self.motes[device];
         match event {
             Event::SessionOpened { old_key, .. } => {
-                mote.acknowledged.clear();
-                mote.untrusted = false;
+                mote.begin_session();
                 self.coverage.hit("device: session replaced");
                 if old_key == OldKey::Erased || !mote.slots_rolled_back {
                     mote.keep_slots();
@@ -302,7 +322,7 @@ impl World {
             }
             Event::Stale { moved, floor } => {
                 assert!(floor.boot() < FLOOR_LIMIT, "M-39: a floor of {floor} was accepted");
-                mote.untrusted = false;
+                (mote.untrusted, mote.is_opening) = (false, false);
                 self.coverage.hit("device: stale hello");
                 self.coverage.hit(if moved {
                     "device: floor passed with a write"
@@ -347,12 +367,29 @@ impl Mote {
     /// A datagram was accepted.
     fn heard(&mut self, kind: Kind) {
         match kind {
-            Kind::Down { block: Some(block), .. } => self.acknowledged.extend(block.numbers()),
+            Kind::Down { number, block, .. } => {
+                if self.verified.insert(number) {
+                    self.answers.renew();
+                } else {
+                    self.repeated = Some(number);
+                }
+                self.acknowledged.extend(block.iter().flat_map(|block| block.numbers()));
+            }
             Kind::Reset { number, .. } => {
                 assert!(!self.acknowledged.contains(&number), "M-46: a Reset for an acknowledged number");
+                assert!(self.sent >= Some(number), "M-46: a Reset for a number that was never sent");
+                assert!(!self.is_opening, "M-46: a Reset while a Hello is outstanding");
             }
             _ => {}
         }
+    }
+
+    /// A Welcome was accepted.
+    fn begin_session(&mut self) {
+        self.acknowledged.clear();
+        self.verified.clear();
+        (self.sent, self.answers) = (None, Answers::default());
+        (self.untrusted, self.is_opening) = (false, false);
     }
 }
 

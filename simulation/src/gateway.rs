@@ -9,10 +9,12 @@ use moteseal::server::{
 };
 
 use crate::agenda::Due;
+use crate::answers::Answers;
 use crate::auditor::{Kind, Origin};
 use crate::clock::Clock;
 use crate::devices::number;
 use crate::digest::{Map, Set};
+use crate::hellos::{self, Memory, Name};
 use crate::network::{self, Address, Datagram};
 use crate::random::Random;
 use crate::steps::{Pending, Steps};
@@ -46,10 +48,38 @@ pub struct Gateway {
     pub orders: u64,
     /// Orders that the store has refused, to be given again.
     pub refused: Map<usize, Status>,
-    /// The sessions whose counters this run has, and the highest number verified in each.
-    pub live: Map<usize, (u64, u16)>,
+    /// The sessions whose counters this run has.
+    pub live: Map<usize, Live>,
+    /// The Hellos whose Welcomes wait for their first Data.
+    pub offered: Map<usize, Name>,
+    /// When this run heard a Hello or a Data for the first time, where several gateways share the records.
+    heard: Map<Copied, Millis>,
     /// Hellos that this run has committed: no replay of one asks for a write again (P6).
     pub committed: Set<(usize, u64)>,
+}
+
+/// What copies have in common: device, epoch, and the number of a Data or the salt of a Hello.
+type Copied = (usize, u64, u64);
+
+/// A session in service, as far as somebody who watches can know it.
+#[derive(Clone, Copy)]
+pub struct Live {
+    pub epoch: u64,
+    /// That of its Hello.
+    salt: [u8; 6],
+    /// The highest number verified.
+    highest: u16,
+    answers: Answers,
+}
+
+const fn copied(Origin { device, kind, .. }: Origin) -> Option<Copied> {
+    match kind {
+        Kind::Hello { epoch, salt: [a, b, c, d, e, f], .. } => {
+            Some((device, epoch, 1 << 48 | u64::from_be_bytes([0, 0, a, b, c, d, e, f])))
+        }
+        Kind::Up { epoch, number, .. } => Some((device, epoch, number as u64)),
+        _ => None,
+    }
 }
 
 /// Which gateway has this name.
@@ -58,14 +88,50 @@ pub fn id(site: usize) -> GatewayId {
 }
 
 impl Gateway {
-    /// A session that the record does not name any more has ended with the write.
+    /// A session may have ended with a write.
     pub fn forget_ended(&mut self, device: usize) {
-        let Some(peer) = self.half.table().peer(place(device)) else { return };
-        let entries = [peer.record().confirmed(), peer.record().candidate()];
-        let named = |epoch| entries.into_iter().flatten().any(|entry| entry.epoch.value() == epoch);
-        if self.live.get(&device).is_some_and(|(epoch, _)| !named(*epoch)) {
+        if self.half.table().peer(place(device)).is_some_and(|peer| !peer.has_session()) {
             self.live.remove(&device);
         }
+    }
+
+    /// M-90, M-91: what belongs to another gateway is answered a second or more after its first copy, and of Data only what
+    /// carries C.
+    fn check_patience(&self, site: usize, origin: Origin, kind: AnswerKind, now: Millis, confirm: bool) {
+        let Some(peer) = self.half.table().peer(place(origin.device)) else { return };
+        let (record, copied) = (peer.record(), copied(origin));
+        let of_epoch = |epoch| {
+            let mut entries = [record.confirmed(), record.candidate()].into_iter().flatten();
+            entries.find(|entry| entry.epoch.value() == epoch && entry.gateway != id(site))
+        };
+        let is_elsewhere = match (kind, origin.kind) {
+            (AnswerKind::Floor, Kind::Hello { epoch, salt, .. }) => {
+                of_epoch(epoch).is_some_and(|entry| entry.salt.0 == salt && record.candidate() == Some(entry))
+            }
+            (AnswerKind::Reset, Kind::Up { epoch, .. }) => of_epoch(epoch).is_some(),
+            _ => false,
+        };
+        let first = copied.and_then(|copied| self.heard.get(&copied)).filter(|_| is_elsewhere);
+        if let Some(first) = first {
+            assert!(
+                now - first >= 1_000,
+                "M-90, M-91: {kind:?} to the first copy of what is another gateway's"
+            );
+            assert!(confirm || kind == AnswerKind::Floor, "M-90: a Reset for Data without C");
+        }
+    }
+
+    /// What the table of SPEC 7.1 says of a Hello that a device has made.
+    fn case_of(&self, site: usize, Origin { device, kind, .. }: Origin) -> Option<hellos::Case> {
+        let (name, generation) = hellos::named(kind)?;
+        let peer = self.half.table().peer(place(device))?;
+        let memory = Memory {
+            is_active: peer.is_active(),
+            gateway: id(site),
+            offered: self.offered.get(&device).copied(),
+            live: self.live.get(&device).map(|live| (live.epoch, live.salt)),
+        };
+        Some(hellos::case(peer.record(), &memory, name, generation))
     }
 
     /// A record of this status is what the half goes by now: what the record before said of it is over, what an order
@@ -76,6 +142,19 @@ impl Gateway {
         } else if self.silenced.get(&device) == Some(&0) {
             self.silenced.remove(&device);
         }
+    }
+
+    /// A Data is new. The first of a session confirms it.
+    fn note_taken(&mut self, device: usize, epoch: u64, number: u16, confirms: bool) {
+        if confirms {
+            let (offered, salt) = self.offered.remove(&device).expect("M-62: confirmed, and never offered");
+            assert_eq!(offered, epoch, "M-62: another session was offered");
+            self.live.insert(device, Live { epoch, salt, highest: number, answers: Answers::default() });
+        }
+        let live = self.live.get_mut(&device).expect("M-73: verified without counters");
+        assert_eq!(live.epoch, epoch, "M-62: verified under another session than the one in service");
+        live.highest = live.highest.max(number);
+        live.answers.renew();
     }
 
     /// All that the half knows of a device, but for the count of forgeries.
@@ -138,6 +217,8 @@ impl World {
             orders: 0,
             refused: Map::default(),
             live: Map::default(),
+            offered: Map::default(),
+            heard: Map::default(),
             committed: Set::default(),
         });
         for (id, state) in words {
@@ -147,7 +228,7 @@ impl World {
 
     /// The half of a gateway that hands out connection ids of a range of its own (M-11).
     fn new_half(&self, table: Devices, entropy: Random, site: usize, mark: u32) -> Half {
-        let bits = self.sites.len().next_power_of_two().trailing_zeros();
+        let bits = if self.has_few_cids { 6 } else { self.sites.len().next_power_of_two().trailing_zeros() };
         let range = CidRange::new(u8::try_from(bits).unwrap(), u8::try_from(site).unwrap()).unwrap();
         Server::new(table, entropy, id(site), Timing::DEFAULT, mark).unwrap().with_cids(range)
     }
@@ -187,13 +268,28 @@ impl World {
         if matches!(origin.map(|origin| origin.kind), Some(Kind::Hello { .. })) {
             self.read_before_hello(site, origin.unwrap().device);
         }
+        let is_shared = self.sites.len() > 1;
         let is_checked = self.network.hostile && self.random.chance(20);
         let Some(gateway) = &mut self.sites[site].gateway else { return };
         let device = origin.map(|origin| origin.device);
         let before = device.filter(|_| is_checked).map(|device| gateway.state(device));
         let is_same =
             |gateway: &Gateway| before.is_none_or(|before| before == gateway.state(device.unwrap()));
-        match gateway.half.receive(now, from, bytes) {
+        // A thief may use a name again.
+        let genuine = origin.filter(|origin| !self.auditor.is_stolen(origin.device));
+        let case = genuine.and_then(|origin| gateway.case_of(site, origin));
+        if let Some(copied) = genuine.and_then(copied).filter(|_| is_shared) {
+            gateway.heard.entry(copied).or_insert(now);
+        }
+        let confirm = bytes.first().is_some_and(|first| first & 4 != 0);
+        let received = gateway.half.receive(now, from, bytes);
+        if let (Some(origin), Received::Answered { kind, .. }) = (genuine, &received) {
+            gateway.check_patience(site, origin, *kind, now, confirm);
+        }
+        if let Some(case) = case {
+            hellos::check(case, &received);
+        }
+        match received {
             Received::Rejected { reason, .. } => {
                 let same = is_same(gateway);
                 assert!(same || changes_something(reason), "P6: {reason} has changed something");
@@ -211,6 +307,10 @@ impl World {
                     AnswerKind::Acknowledgement => "gateway: repeat acknowledged",
                 });
                 let device = self.auditor.index(*device_id.as_bytes());
+                if kind == AnswerKind::Acknowledgement {
+                    let live = gateway.live.get_mut(&device).expect("M-73: no session has counters here");
+                    live.answers.answered(now);
+                }
                 assert!(
                     origin.is_some(),
                     "P6: an answer to what nobody has sent: {kind:?} to device {device}"
@@ -224,8 +324,10 @@ impl World {
                 let candidate = change.value().record.candidate();
                 let is_newest = candidate.is_some_and(|entry| entry.epoch == epoch);
                 self.coverage.hit(if is_newest { "gateway: newest hello" } else { "gateway: late hello" });
-                if candidate.is_some_and(|entry| entry.cid.as_bytes().len() > 1) {
-                    self.coverage.hit("gateway: long connection ids");
+                match candidate.filter(|_| is_newest).map_or(0, |entry| entry.cid.as_bytes().len()) {
+                    2 => self.coverage.hit("gateway: long connection ids"),
+                    3.. => self.coverage.hit("gateway: two-byte connection ids used up"),
+                    _ => {}
                 }
                 self.trace.note(self.now, "asks to write Hello", device, Some(site), epoch.value());
                 self.push(site, device, Pending::Hello(held, change, origin.unwrap(), len));
@@ -233,6 +335,7 @@ impl World {
             Received::Data(data) => {
                 let origin = origin.expect("P1: nobody has sent this");
                 self.trace.note(self.now, "takes Data", origin.device, Some(site), number(&origin));
+                self.bystanders.heard(from, (origin.device, data.epoch.value()), len);
                 self.gateway_takes(site, origin, &data);
             }
         }
@@ -269,7 +372,7 @@ impl World {
         ) = (&self.sites[site].gateway, origin)
         {
             let live = gateway.live.get(&device);
-            let newer = live.is_some_and(|live| live.0 == epoch && live.1 < number);
+            let newer = live.is_some_and(|live| live.epoch == epoch && live.highest < number);
             let newer = newer && !self.auditor.is_stolen(device);
             let lost = newer && reason == Reject::Verify(VerifyError::Inauthentic);
             assert!(!lost, "M-14: number {number} was rebuilt wrongly");
@@ -286,9 +389,7 @@ impl World {
         if self.crashes(site, "gateway: crash between commit and delivery") {
             return;
         }
-        let live = &mut self.gateway(site).unwrap().live;
-        let highest = live.get(&device).filter(|live| live.0 == epoch).map_or(0, |live| live.1);
-        live.insert(device, (epoch, highest.max(number)));
+        self.gateway(site).unwrap().note_taken(device, epoch, number, data.confirmed);
         if let Some(payload) = &data.payload {
             let id = *data.device_id.as_bytes();
             self.auditor.delivered_up(id, epoch, Some(number), payload.as_bytes());
@@ -373,6 +474,9 @@ impl World {
             _ => "sends Data",
         };
         self.trace.note(self.now, what, device, Some(site), number(&origin));
+        if let Kind::Down { epoch, .. } = origin.kind {
+            self.bystanders.sent(to, (device, epoch), bytes.len());
+        }
         let datagram = Datagram { from: network::gateway(site), to, bytes, origin: Some(origin) };
         self.network.send(self.now, datagram, &mut self.agenda, &mut self.coverage);
     }

@@ -11,8 +11,10 @@
 
 mod admin;
 mod agenda;
+mod answers;
 mod archive;
 mod auditor;
+mod bystanders;
 mod calm;
 mod clock;
 mod commands;
@@ -20,6 +22,7 @@ mod coverage;
 mod devices;
 mod digest;
 mod gateway;
+mod hellos;
 mod journal;
 mod mote;
 mod network;

@@ -15,6 +15,7 @@ use moteseal::keys::{DeviceKey, RotationKey};
 use moteseal::number::DeviceId;
 use moteseal_sim::nor::{Fault, Nor};
 
+use crate::answers::Answers;
 use crate::clock::Clock;
 use crate::network::{self, Address};
 use crate::random::Random;
@@ -84,8 +85,19 @@ pub struct Mote {
     pub epoch: Option<u64>,
     /// The highest boot count that it ever had.
     pub highest_boot: u32,
+    /// The attacker sends on what it says from this address, until then.
+    pub abducted: Option<(Address, Millis)>,
     /// What the gateway has acknowledged in this session.
     pub acknowledged: BTreeSet<u16>,
+    /// The numbers of the gateway that came in this session.
+    pub verified: BTreeSet<u16>,
+    /// The highest of its own numbers in this session.
+    pub sent: Option<u16>,
+    /// A repeat of this number has just come.
+    pub repeated: Option<u16>,
+    pub answers: Answers,
+    /// A Hello is out and has had no answer.
+    pub is_opening: bool,
     /// This boot found its counter blank or broken and has had no answer yet (M-32).
     pub untrusted: bool,
     /// It refuses to start: it has no RNG and no counter (M-27).
@@ -141,7 +153,13 @@ impl Mote {
             asked: Millis::MAX,
             epoch: None,
             highest_boot: 0,
+            abducted: None,
             acknowledged: BTreeSet::new(),
+            verified: BTreeSet::new(),
+            sent: None,
+            repeated: None,
+            answers: Answers::default(),
+            is_opening: false,
             untrusted: false,
             refuses_to_start: false,
             is_worn: false,

@@ -7,7 +7,6 @@ use crate::agenda::Agenda;
 use crate::archive::Archive;
 use crate::auditor::{Kind, Origin};
 use crate::coverage::Coverage;
-use crate::digest::Map;
 use crate::random::Random;
 
 /// Where somebody may be reached.
@@ -63,8 +62,6 @@ pub struct Network {
     /// No Hello arrives.
     pub no_hello: bool,
     gateways: usize,
-    /// Bytes from and to each bystander.
-    bystanders: Map<Address, (usize, usize)>,
     pub carried: u64,
 }
 
@@ -78,17 +75,13 @@ impl Network {
             hostile: true,
             no_hello: false,
             gateways,
-            bystanders: Map::default(),
             carried: 0,
         }
     }
 
     /// A datagram arrives.
-    pub fn landed(&mut self, datagram: &Datagram) {
+    pub const fn landed(&mut self) {
         self.carried += 1;
-        if datagram.from >= BYSTANDERS && site_at(datagram.to).is_some() {
-            self.bystanders.entry(datagram.from).or_default().0 += datagram.bytes.len();
-        }
     }
 
     /// What the attacker holds.
@@ -99,12 +92,6 @@ impl Network {
     /// Somebody sends.
     pub fn send(&mut self, now: Millis, datagram: Datagram, agenda: &mut Agenda, coverage: &mut Coverage) {
         if datagram.to >= BYSTANDERS {
-            let (received, sent) = self.bystanders.entry(datagram.to).or_default();
-            *sent += datagram.bytes.len();
-            assert!(
-                *sent <= 3 * *received,
-                "M-70: {sent} bytes to a bystander whose address sent {received}"
-            );
             return;
         }
         if self.no_hello && matches!(datagram.origin.map(|origin| origin.kind), Some(Kind::Hello { .. })) {

@@ -4,7 +4,7 @@ use moteseal::record::Record;
 use moteseal::server::{Admin, Change, Durable, Held, Peer, RecordChange, Sending, SentMark, Table as _};
 
 use crate::agenda::Due;
-use crate::auditor::Origin;
+use crate::auditor::{Kind, Origin};
 use crate::digest::Map;
 use crate::journal::Note;
 use crate::network::Address;
@@ -175,6 +175,8 @@ impl World {
         }
         self.end(device, committed.unknown);
         if let Some((welcome, to)) = committed.welcome {
+            let Kind::Hello { epoch, salt, .. } = origin.kind else { unreachable!("a Hello was held") };
+            self.gateway(site).unwrap().offered.insert(device, (epoch, salt));
             assert!(welcome.as_bytes().len() <= len, "M-19");
             self.gateway_sends(site, device, Some(origin), to, welcome.as_bytes().to_vec());
         }

@@ -1,6 +1,8 @@
 //! What the attacker does besides the network: to the power, the flash and the clocks of devices, to gateways and their
 //! disk. Each datagram that arrives may bring a disturbance, so that disturbances keep pace with the datagrams.
 
+use crate::auditor;
+use crate::network::Datagram;
 use crate::world::{Mood, World};
 use crate::{Kind, network};
 
@@ -42,7 +44,9 @@ impl World {
             41_000..46_000 => self.connect(device),
             46_000..46_500 => self.burst(device),
             _ if self.random.chance(self.mood.mildness) => {}
-            46_500..56_000 => self.cut_power(device),
+            46_500..47_000 => self.abduct(device),
+            47_000..47_500 => self.pester(device),
+            47_500..56_000 => self.cut_power(device),
             56_000..58_000 => self.move_address(device),
             58_000..61_000 => self.damage_counter(device),
             61_000..61_500 => self.roll_slots(device),
@@ -112,6 +116,24 @@ impl World {
         }
         (self.network.rate, self.network.attacks) = (rate, attacks);
         self.hand_over_one(device, moteseal::device::Confirm::No, &[]);
+    }
+
+    /// The attacker repeats the latest Data of a device or for it, so often and so slowly that it would be answered for ever
+    /// (M-101).
+    fn pester(&mut self, device: usize) {
+        let is_data = |datagram: &Datagram| {
+            let origin = datagram.origin.filter(|origin| origin.device == device);
+            matches!(
+                origin.map(|origin| origin.kind),
+                Some(auditor::Kind::Up { .. } | auditor::Kind::Down { .. })
+            ) && datagram.bytes[0] & 4 != 0
+        };
+        let Some(datagram) = self.network.archive().latest(is_data).cloned() else { return };
+        self.coverage.hit("attack: one Data repeated for long");
+        let pace = self.random.pick(&[100, 1_100]);
+        for copy in 1..=14 {
+            self.agenda.carry(self.now + copy * pace, datagram.clone());
+        }
     }
 
     fn move_address(&mut self, device: usize) {

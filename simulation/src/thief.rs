@@ -19,9 +19,10 @@ impl World {
     /// The thief of the key in service acts.
     pub fn thieve(&mut self) {
         let Some((victim, generation, key)) = self.stolen else { return };
-        match self.random.below(4) {
+        match self.random.below(5) {
             0 | 1 => self.hello_of_thief(victim, generation, &key),
             2 => self.answer_of_thief(victim, &key),
+            3 => self.reset_of_thief(victim),
             _ => self.data_of_thief(victim),
         }
     }
@@ -103,6 +104,18 @@ impl World {
             self.coverage.hit("thief: rotate without a proof");
             self.send_to_device(victim, bytes, Kind::Down { epoch, number, block: None, control: true });
         }
+    }
+
+    /// A Reset for a number that the victim has sent, or for one that it has not (M-46).
+    fn reset_of_thief(&mut self, victim: usize) {
+        let Some(session) = self.auditor.latest_session(victim) else { return };
+        let next = session.next(Way::Up).saturating_sub(3) + self.random.place(6);
+        let number = u16::try_from(next.min(0xFFFF)).unwrap();
+        let (key, epoch, cid) = (*session.key(Way::Down), session.epoch, session.cid);
+        let aad = [&[0x78][..], &cid.0[..cid.1], &number.to_be_bytes()].concat();
+        let tag = crypto::seal(&key, crypto::nonce(3, number), &aad, &[]);
+        self.coverage.hit("thief: reset");
+        self.send_to_device(victim, [aad, tag].concat(), Kind::Reset { epoch, number });
     }
 
     fn send_to_gateway(&mut self, device: usize, bytes: Vec<u8>, kind: Option<Kind>) {

@@ -6,6 +6,7 @@ use moteseal::server::CommandState;
 use crate::agenda::{Agenda, Due};
 use crate::auditor::Auditor;
 use crate::auditor::crypto::Key;
+use crate::bystanders::Bystanders;
 use crate::coverage::Coverage;
 use crate::digest::Map;
 use crate::gateway::Site;
@@ -42,6 +43,7 @@ pub struct World {
     pub sites: Vec<Site>,
     pub disk: Disk,
     pub network: Network,
+    pub bystanders: Bystanders,
     pub agenda: Agenda,
     pub auditor: Auditor,
     pub coverage: Coverage,
@@ -53,6 +55,8 @@ pub struct World {
     pub stolen: Option<(usize, u8, Key)>,
     /// How many epochs the thief jumps ahead at the most.
     pub thief_reach: u64,
+    /// Each gateway owns one connection id of one byte and 256 of two: they are used up (M-12).
+    pub has_few_cids: bool,
     pub next_payload: u32,
     pub next_command: u64,
 }
@@ -70,6 +74,7 @@ impl World {
             sites: Vec::new(),
             disk: Disk::default(),
             network,
+            bystanders: Bystanders::default(),
             agenda: Agenda::default(),
             auditor: Auditor::default(),
             coverage: Coverage::default(),
@@ -78,6 +83,7 @@ impl World {
             mood,
             stolen: None,
             thief_reach: 1 << 20,
+            has_few_cids: spec.kind == Kind::Fleet && (spec.seed / 4).is_multiple_of(2),
             next_payload: 0,
             next_command: 0,
             random,
@@ -153,7 +159,7 @@ impl World {
 
     fn land(&mut self, slot: usize) {
         let Some(datagram) = self.agenda.land(slot) else { return };
-        self.network.landed(&datagram);
+        self.network.landed();
         if let Some(site) = network::site_at(datagram.to) {
             if site < self.sites.len() {
                 self.gateway_receives(site, datagram);

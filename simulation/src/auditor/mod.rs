@@ -80,6 +80,8 @@ struct Owner {
     early_delivered: Set<u64>,
     /// Epochs of Hellos that a store has ever made durable: once each, over all restores.
     durable: Set<u64>,
+    /// Epochs of sessions that were written down as confirmed.
+    confirmed: Set<u64>,
     sessions: Vec<Session>,
 }
 
@@ -90,6 +92,8 @@ pub struct Auditor {
     sealed_up: Bits,
     delivered_up: Bits,
     delivered_down: Bits,
+    /// Commands that may be sealed once only.
+    sealed_down: Bits,
     /// How many datagrams were opened.
     pub opened: u64,
 }
@@ -205,7 +209,8 @@ impl Auditor {
                 let sessions = owner.sessions.iter_mut().rev().filter(|session| session.cid == cid);
                 let mut opened = sessions.map(|session| {
                     let opened = session.open(Way::Down, seq, ack, &split, bytes)?;
-                    Some((session.generation, note_down(session, now, opened, control)))
+                    let sealed_down = &mut self.sealed_down;
+                    Some((session.generation, note_down(session, now, opened, control, sealed_down)))
                 });
                 opened.find_map(|kind| kind)
             }
@@ -317,7 +322,13 @@ fn note_up(session: &mut Session, now: Millis, opened: Opened, control: bool, se
     Kind::Up { epoch, number, block }
 }
 
-fn note_down(session: &mut Session, now: Millis, opened: Opened, control: bool) -> Kind {
+fn note_down(
+    session: &mut Session,
+    now: Millis,
+    opened: Opened,
+    control: bool,
+    sealed_down: &mut Bits,
+) -> Kind {
     let Opened { number, is_new, block, payload } = opened;
     let epoch = session.epoch;
     if is_new {
@@ -325,7 +336,9 @@ fn note_down(session: &mut Session, now: Millis, opened: Opened, control: bool) 
         (sealing.at, sealing.block) = (now, block.map(|block| block.number));
         if !control && !payload.is_empty() {
             sealing.payload = digest(&payload);
-            sealing.command = Down::read(&payload).id;
+            let Down { id, idempotent } = Down::read(&payload);
+            sealing.command = id;
+            assert!(idempotent || sealed_down.insert(id), "M-95: a command is sealed twice");
         }
     }
     Kind::Down { epoch, number, block, control }

@@ -36,6 +36,11 @@ impl Auditor {
         assert!(owner.durable.insert(epoch), "P4: a second durable write for one Hello");
     }
 
+    /// A session that was confirmed beside another gateway's was written down: once (M-93).
+    pub fn made_confirmed(&mut self, device: usize, epoch: u64) {
+        assert!(self.owners[device].confirmed.insert(epoch), "M-93: one session written down twice");
+    }
+
     /// A gateway's application gets a payload.
     pub fn delivered_up(&mut self, id: DeviceId, epoch: u64, number: Option<u16>, payload: &[u8]) {
         let device = self.index(id);
