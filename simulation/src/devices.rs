@@ -94,7 +94,7 @@ impl World {
         let closed = half.close(now, &mut out).unwrap();
         let (datagram, settled) = (closed.datagram.map(<[u8]>::to_vec), closed.settled.to_vec());
         self.coverage.hit("device: closed");
-        self.motes[device].is_opening = false;
+        (self.motes[device].is_opening, self.motes[device].last_hello) = (false, None);
         if let Some(datagram) = datagram {
             self.device_sends(device, &datagram);
         }
@@ -156,7 +156,8 @@ impl World {
     fn device_sends(&mut self, device: usize, bytes: &[u8]) {
         let origin = self.auditor.left_device(self.time_of(device), device, bytes);
         let mote = &mut self.motes[device];
-        if let Kind::Hello { epoch, payload_len, .. } = origin.kind {
+        if let Kind::Hello { epoch, payload_len, generation, .. } = origin.kind {
+            mote.takes_turns(epoch, generation);
             assert!(mote.epoch.is_none_or(|highest| epoch >= highest), "M-29: an epoch went back");
             assert!(
                 !mote.untrusted || payload_len == 0,
@@ -169,9 +170,14 @@ impl World {
         }
         if let Kind::Up { number, block, .. } = origin.kind {
             let now = mote.clock.at(self.now);
+            let is_given_up = mote.sent >= Some(number)
+                && !mote.acknowledged.contains(&number)
+                && mote.acknowledged.last().is_some_and(|highest| highest.saturating_sub(number) >= 64);
+            assert!(!is_given_up, "M-128: number {number} is repeated, and far behind what is acknowledged");
             // Without C a block is only there because an answer is due (M-44), and it names what is answered (M-15).
             let answers = mote.repeated.filter(|_| bytes[0] & 4 == 0 && mote.sent < Some(number));
-            if answers.is_some() && answers == block.map(|block| block.number) {
+            if let (Some(repeated), Some(block)) = (answers, block) {
+                assert_eq!(repeated, block.number, "M-15: a repeat is answered by another number");
                 mote.answers.answered(now);
                 mote.repeated = None;
                 self.coverage.hit("device: repeat acknowledged");
@@ -265,7 +271,7 @@ impl World {
                 let settled = invalid.settled;
                 // A Welcome was accepted, such as it is.
                 self.motes[device].untrusted = false;
-                self.motes[device].is_opening = false;
+                (self.motes[device].is_opening, self.motes[device].last_hello) = (false, None);
                 self.settle(device, settled.as_slice(), true);
             }
             ReceiveError::Verify(moteseal::error::VerifyError::Malformed(_)) => {
@@ -322,7 +328,7 @@ impl World {
             }
             Event::Stale { moved, floor } => {
                 assert!(floor.boot() < FLOOR_LIMIT, "M-39: a floor of {floor} was accepted");
-                (mote.untrusted, mote.is_opening) = (false, false);
+                (mote.untrusted, mote.is_opening, mote.last_hello) = (false, false, None);
                 self.coverage.hit("device: stale hello");
                 self.coverage.hit(if moved {
                     "device: floor passed with a write"
@@ -337,6 +343,7 @@ impl World {
             }
             Event::KeyTaken(_) => {
                 mote.keep_slots();
+                (mote.has_two_keys, mote.last_hello) = (true, None);
                 self.coverage.hit("device: key taken");
                 // A rotation opens one more session.
                 mote.round_trips = mote.round_trips.map(|_| 2);
@@ -389,7 +396,16 @@ impl Mote {
         self.acknowledged.clear();
         self.verified.clear();
         (self.sent, self.answers) = (None, Answers::default());
-        (self.untrusted, self.is_opening) = (false, false);
+        (self.untrusted, self.is_opening, self.has_two_keys) = (false, false, false);
+    }
+
+    /// M-119: with two keys each transmission of a Hello is a new one, and under the other key.
+    fn takes_turns(&mut self, epoch: u64, generation: u8) {
+        if let Some((last, key)) = self.last_hello.filter(|_| self.has_two_keys) {
+            let is_in_turn = last != epoch && key != generation;
+            assert!(is_in_turn, "M-119: device {} twice under the key of generation {key}", self.id);
+        }
+        self.last_hello = Some((epoch, generation));
     }
 }
 

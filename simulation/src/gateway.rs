@@ -74,8 +74,10 @@ pub struct Live {
 
 const fn copied(Origin { device, kind, .. }: Origin) -> Option<Copied> {
     match kind {
-        Kind::Hello { epoch, salt: [a, b, c, d, e, f], .. } => {
-            Some((device, epoch, 1 << 48 | u64::from_be_bytes([0, 0, a, b, c, d, e, f])))
+        Kind::Hello { epoch, salt, .. } => {
+            let ([high @ .., _, _, _, _], [_, _, low @ ..]) = (&salt, &salt);
+            let salt = (u16::from_be_bytes(*high) as u64) << 32 | u32::from_be_bytes(*low) as u64;
+            Some((device, epoch, 1 << 48 | salt))
         }
         Kind::Up { epoch, number, .. } => Some((device, epoch, number as u64)),
         _ => None,
@@ -88,11 +90,15 @@ pub fn id(site: usize) -> GatewayId {
 }
 
 impl Gateway {
-    /// A session may have ended with a write.
-    pub fn forget_ended(&mut self, device: usize) {
-        if self.half.table().peer(place(device)).is_some_and(|peer| !peer.has_session()) {
-            self.live.remove(&device);
-        }
+    /// A session may have ended with a write; says whether it has.
+    pub fn forget_ended(&mut self, device: usize) -> bool {
+        let is_gone = self.half.table().peer(place(device)).is_some_and(|peer| !peer.has_session());
+        is_gone && self.live.remove(&device).is_some()
+    }
+
+    /// The epoch of the session in service.
+    pub fn session_of(&self, device: usize) -> Option<u64> {
+        self.live.get(&device).map(|live| live.epoch)
     }
 
     /// M-90, M-91: what belongs to another gateway is answered a second or more after its first copy, and of Data only what
@@ -412,7 +418,7 @@ impl World {
         self.end(device, data.unknown);
         self.gateway_hears(site, device, data.control);
         if let Some((answer, to)) = &data.answer {
-            self.gateway_sends(site, device, None, *to, answer.as_bytes().to_vec());
+            self.gateway_sends(site, device, Some(origin), *to, answer.as_bytes().to_vec());
         }
         self.confirm(site, device);
         self.finish_rotation(site, device);
@@ -452,17 +458,17 @@ impl World {
         panic!("a gateway that does not stop speaking");
     }
 
-    /// A datagram leaves a gateway; it answers `hello`, if it answers one.
+    /// A datagram leaves a gateway; it answers `question`, if it answers one.
     pub fn gateway_sends(
         &mut self,
         site: usize,
         device: usize,
-        hello: Option<Origin>,
+        question: Option<Origin>,
         to: Address,
         bytes: Vec<u8>,
     ) {
         let (now, known) = (self.time_at(site), self.sites[site].generations[device]);
-        let origin = self.auditor.left_gateway(now, (device, known), hello, &bytes);
+        let origin = self.auditor.left_gateway(now, (device, known), question, &bytes);
         if self.is_silenced(site, device) {
             self.trace.about = Some(device);
             panic!("P7: sent to a device out of service: {:?}", origin.kind);
@@ -474,7 +480,11 @@ impl World {
             _ => "sends Data",
         };
         self.trace.note(self.now, what, device, Some(site), number(&origin));
-        if let Kind::Down { epoch, .. } = origin.kind {
+        if let Kind::Down { epoch, block, .. } = origin.kind {
+            if let Some(Kind::Up { number, .. }) = question.map(|question| question.kind) {
+                let says = block.is_some_and(|block| block.numbers().any(|named| named == number));
+                assert!(says, "M-15: {number} is answered by {block:?}");
+            }
             self.bystanders.sent(to, (device, epoch), bytes.len());
         }
         let datagram = Datagram { from: network::gateway(site), to, bytes, origin: Some(origin) };

@@ -98,6 +98,10 @@ pub struct Mote {
     pub answers: Answers,
     /// A Hello is out and has had no answer.
     pub is_opening: bool,
+    /// In this boot it has taken a key, and no Welcome since: both its keys are valid.
+    pub has_two_keys: bool,
+    /// With two keys: epoch and generation of the last Hello, unless a Floor came after it.
+    pub last_hello: Option<(u64, u8)>,
     /// This boot found its counter blank or broken and has had no answer yet (M-32).
     pub untrusted: bool,
     /// It refuses to start: it has no RNG and no counter (M-27).
@@ -160,6 +164,8 @@ impl Mote {
             repeated: None,
             answers: Answers::default(),
             is_opening: false,
+            has_two_keys: false,
+            last_hello: None,
             untrusted: false,
             refuses_to_start: false,
             is_worn: false,

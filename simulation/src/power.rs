@@ -98,7 +98,7 @@ impl World {
         let mote = &mut self.motes[device];
         mote.half = None;
         mote.open.clear();
-        (mote.epoch, mote.is_opening) = (None, false);
+        (mote.epoch, mote.is_opening, mote.has_two_keys) = (None, false, false);
         mote.untrusted = false;
         mote.wakes = wakes;
         self.schedule_device(device);

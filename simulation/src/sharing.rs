@@ -1,6 +1,8 @@
 //! What gateways that share records learn of each other: by notices that come late, by reading, by conflicts. SPEC
 //! section 8.
 
+use moteseal::number::Epoch;
+use moteseal::record::{Record, Status};
 use moteseal::server::Table as _;
 
 use crate::agenda::Due;
@@ -22,8 +24,14 @@ impl World {
         let status = record.status();
         let (generation, before) = (record.generation().number(), gateway.half.table().peer(place(device)));
         let is_news = before.is_none_or(|peer| *peer.record() != record);
+        let may_end = before.is_none_or(|peer| {
+            let confirmed = |record: &Record| record.confirmed().map(|entry| entry.epoch);
+            let is_void = status == Status::Revoked || peer.record().generation() != record.generation();
+            is_void || gateway.session_of(device) < confirmed(&record).map(Epoch::value)
+        });
         let unknown = gateway.half.refresh(place(device), record).expect("M-11: the ranges do not overlap");
-        gateway.forget_ended(device);
+        let has_ended = gateway.forget_ended(device);
+        assert!(may_end || !has_ended, "M-129: a session ends for what another gateway has merely offered");
         gateway.note_status(device, status);
         self.note_generation(site, device, generation);
         if is_news {

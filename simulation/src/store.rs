@@ -230,6 +230,10 @@ impl Disk {
         words
     }
 
+    pub fn is_revoked(&self, device: usize) -> bool {
+        self.journal.status(device) == Status::Revoked
+    }
+
     pub fn is_in_service(&self, device: usize) -> bool {
         self.journal.status(device) == Status::Active
     }

@@ -92,10 +92,16 @@ impl World {
             self.take_down(site);
         }
         self.trace.note(self.now, "restore", 0, None, self.disk.journal.mark.into());
+        let before = self.disk.journal.mark;
         if self.random.chance(200) {
             self.disk.lose(&mut self.coverage);
         } else {
             self.disk.restore(&mut self.random, &mut self.coverage);
+        }
+        let mark = self.disk.journal.mark;
+        for device in (0..self.motes.len()).filter(|device| mark > before && !self.disk.is_revoked(*device)) {
+            let boot = self.auditor.newest_boot(device);
+            assert!(boot <= mark, "M-80, M-127: device {device} has come to {boot}, and the mark to {mark}");
         }
         // What the store tells of commands from now on is what the backup knew.
         self.words.clear();

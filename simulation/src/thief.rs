@@ -19,10 +19,10 @@ impl World {
     /// The thief of the key in service acts.
     pub fn thieve(&mut self) {
         let Some((victim, generation, key)) = self.stolen else { return };
-        match self.random.below(5) {
+        match self.random.below(6) {
             0 | 1 => self.hello_of_thief(victim, generation, &key),
-            2 => self.answer_of_thief(victim, &key),
-            3 => self.reset_of_thief(victim),
+            2 | 3 => self.answer_of_thief(victim, &key),
+            4 => self.reset_of_thief(victim),
             _ => self.data_of_thief(victim),
         }
     }

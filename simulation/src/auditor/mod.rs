@@ -80,6 +80,7 @@ struct Owner {
     early_delivered: Set<u64>,
     /// Epochs of Hellos that a store has ever made durable: once each, over all restores.
     durable: Set<u64>,
+    newest: u64,
     /// Epochs of sessions that were written down as confirmed.
     confirmed: Set<u64>,
     sessions: Vec<Session>,

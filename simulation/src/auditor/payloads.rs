@@ -34,6 +34,12 @@ impl Auditor {
     pub fn made_durable(&mut self, device: usize, epoch: u64) {
         let owner = &mut self.owners[device];
         assert!(owner.durable.insert(epoch), "P4: a second durable write for one Hello");
+        owner.newest = owner.newest.max(epoch);
+    }
+
+    /// The boot count of the newest Hello that any store has ever held of a device.
+    pub fn newest_boot(&self, device: usize) -> u32 {
+        u32::try_from(self.owners[device].newest >> 16).unwrap()
     }
 
     /// A session that was confirmed beside another gateway's was written down: once (M-93).
