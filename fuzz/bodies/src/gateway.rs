@@ -5,12 +5,13 @@ use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 
 use moteseal_gateway::inputs;
-use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
+use crate::facts::{self, HEAD};
 use crate::tape::Tape;
 
 thread_local! {
@@ -27,11 +28,12 @@ fn directory() -> TempDir {
 /// An empty directory of this thread.
 pub fn with_directory<T>(work: impl FnOnce(&Path) -> T) -> T {
     DIRECTORY.with_borrow_mut(|directory| {
-        let result = work(directory.path());
+        // After a failure too: what is replayed next begins anew.
+        let result = catch_unwind(AssertUnwindSafe(|| work(directory.path())));
         if fs::read_dir(directory.path()).is_ok_and(|mut entries| entries.next().is_some()) {
             *directory = self::directory();
         }
-        result
+        result.unwrap_or_else(|failure| resume_unwind(failure))
     })
 }
 
@@ -58,15 +60,29 @@ pub fn command_line(bytes: &[u8]) {
     let Ok(line) = std::str::from_utf8(bytes) else { return };
     let request = inputs::request(line);
     assert_eq!(request, inputs::request(&format!(" {line} \n")), "one line, two meanings");
+    let verb = line.split_whitespace().next().unwrap_or_default();
+    if let Ok(told) = &request {
+        assert_eq!(told.split(['(', ' ']).next(), meaning(verb).first().copied(), "{verb}");
+        assert!(told.contains(meaning(verb)[1]), "{verb} means {told}");
+    }
     let told = request.unwrap_or_else(|reason| reason);
     // M-23: a key that stands on a line is in no answer. A payload and a path are no keys.
-    let keys = line
-        .split_whitespace()
-        .filter(|word| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit()));
-    for key in
-        keys.filter(|_| !line.trim_start().starts_with("send") && !line.trim_start().starts_with("backup"))
-    {
+    for key in facts::long_words(line).filter(|_| verb != "send" && verb != "backup") {
         assert!(!told.contains(key), "a key is told");
+    }
+}
+
+/// What a request is called inside, and a word of its own.
+fn meaning(verb: &str) -> [&'static str; 2] {
+    match verb {
+        "send" => ["Send", "payload"],
+        "revoke" => ["SetStatus", "Revoked"],
+        "quarantine" => ["SetStatus", "Quarantined"],
+        "readmit" => ["SetStatus", "Active"],
+        "rotate" => ["Rotate", ""],
+        "devices" => ["Devices", ""],
+        "backup" => ["Backup", ""],
+        _ => panic!("taken for a request: {verb}"),
     }
 }
 
@@ -74,20 +90,21 @@ pub fn command_line(bytes: &[u8]) {
 pub fn registry(bytes: &[u8]) {
     let (kind, text) = bytes.split_first().unwrap_or((&0, &[]));
     let read = if kind & 1 == 0 { inputs::registry } else { inputs::rotation_keys };
+    let expected = facts::rows(text, if kind & 1 == 0 { 3 } else { 2 });
     with_directory(|directory| {
         let path = write(directory, "keys.csv", text);
         match read(&path) {
             Ok(written) => {
+                let rows = written.lines().skip(1).map(str::to_owned).collect();
+                assert_eq!(expected, Some(rows), "taken, and not as it stands there");
                 fs::write(&path, written.as_bytes()).expect("a file");
                 assert!(read(&path).is_ok_and(|again| *again == *written), "written, and read otherwise");
             }
             Err(error) => {
+                assert_eq!(expected, None, "refused, and it is good: {error}");
                 assert!(error.contains("keys.csv"), "{error}");
-                let long =
-                    |word: &&str| word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
                 let text = String::from_utf8_lossy(text);
-                let keys = text.split(|c: char| c == ',' || c.is_whitespace()).filter(long);
-                keys.for_each(|key| assert!(!error.contains(key), "a key is told"));
+                facts::long_words(&text).for_each(|key| assert!(!error.contains(key), "a key is told"));
             }
         }
         assert_eq!(fs::read_dir(directory).expect("a directory").count(), 1);
@@ -116,6 +133,12 @@ pub fn inspect(bytes: &[u8]) {
         let plain = inputs::inspect(&lines, None, None, &mut without);
         let opened = inputs::inspect(&lines, Some(&keys), Some(&rotation), &mut told);
         assert!(plain.is_ok() || opened.is_err(), "opened, and none without keys");
+        let failures = told.lines().filter(|line| is_failure(line)).count();
+        assert_eq!(failures_in(&opened, lines.len()), failures, "failures that do not count");
+        let bad = lines.iter().map(|line| facts::is_datagram(line));
+        if let Some(bad) = bad.map(|good| good.map(|good| usize::from(!good))).sum::<Option<usize>>() {
+            assert_eq!(failures_in(&plain, lines.len()), bad, "SPEC 4.1");
+        }
         for key in [KEY, ROTATION_KEY] {
             assert!(!told.contains(key) && !without.contains(key), "a key is told");
         }
@@ -129,6 +152,19 @@ pub fn inspect(bytes: &[u8]) {
     });
 }
 
+/// A line that says of a datagram that it is none, or was not opened.
+fn is_failure(line: &str) -> bool {
+    let title = line.split_once(": ").map_or("", |(_, title)| title);
+    let is_none = title.starts_with("not hexadecimal digits") || title.starts_with("not a datagram");
+    !line.starts_with(' ') && is_none || line.starts_with("   not opened")
+}
+
+/// How many of so many datagrams the exit status speaks of: all, where there was none.
+fn failures_in(result: &Result<(), String>, lines: usize) -> usize {
+    let Err(error) = result else { return 0 };
+    if lines == 0 { 0 } else { error.split(' ').next().and_then(|n| n.parse().ok()).expect("a number") }
+}
+
 /// Keys of the device of the test vectors.
 const KEY: &str = "d4f046949e3844b933478dc6cd06bbc4823e6e9d70117bff8ac04839ff9ff580";
 const ROTATION_KEY: &str = "2713fbfa29482ad4ac6f04f1fc39615810af66e14e0adb8b9ff79c97ff7ff965";
@@ -136,8 +172,6 @@ const REGISTRY: &str = "device_id,generation,device_key\n0242acfffe110001,1,\
     d4f046949e3844b933478dc6cd06bbc4823e6e9d70117bff8ac04839ff9ff580\n";
 const ROTATION_KEYS: &str = "device_id,rotation_key\n0242acfffe110001,\
     2713fbfa29482ad4ac6f04f1fc39615810af66e14e0adb8b9ff79c97ff7ff965\n";
-
-const HEAD: &[u8] = b"moteseal journal 1\n";
 
 /// A journal: raw bytes, or frames with good check values around any entries, torn and damaged at places.
 pub fn journal_bytes(tape: &mut Tape<'_>) -> Vec<u8> {
@@ -156,11 +190,7 @@ pub fn journal_bytes(tape: &mut Tape<'_>) -> Vec<u8> {
         if bits & 0x0C == 0x0C {
             entries.extend(tape.bytes(40));
         }
-        let mut frame = u32::try_from(entries.len()).expect("short").to_be_bytes().to_vec();
-        frame.extend(number.to_be_bytes());
-        frame.extend(entries);
-        let check = Sha256::digest(&frame);
-        frame.extend(&check[..16]);
+        let mut frame = facts::frame(number, &entries);
         if bits & 0x30 == 0x30 {
             frame.truncate(tape.place(frame.len()));
         }
@@ -203,12 +233,30 @@ pub fn journal(bytes: &[u8]) {
         let path = write(directory, "journal", &contents);
         let read = inputs::journal(&path, false);
         assert_eq!(fs::read(&path).expect("it is there"), contents, "reading changed the journal");
-        let Ok(facts) = read else {
-            let error = read.expect_err("not good");
-            assert!(error.contains("journal"), "{error}");
-            return fs::remove_file(path).expect("it is there");
+        let expected = facts::journal(&contents);
+        let facts = match (read, expected) {
+            (Ok(facts), Some(expected)) => {
+                assert_eq!((facts.number, facts.mark), (expected.number, expected.mark));
+                for (word, status) in [("Active", 0), ("Revoked", 1), ("Quarantined", 2)] {
+                    let told = facts.text.matches(&format!("status: {word}")).count();
+                    let known = expected.statuses.values().filter(|known| **known == status).count();
+                    assert_eq!(told, known, "M-5: {word}");
+                }
+                facts
+            }
+            (Err(error), None) => {
+                assert!(error.contains("journal"), "{error}");
+                return fs::remove_file(path).expect("it is there");
+            }
+            (Ok(_), None) => panic!("taken, and it must be refused"),
+            (Err(error), Some(_)) => panic!("refused, and it is good: {error}"),
         };
-        assert!(contents.starts_with(HEAD));
+        // As it is written anew when a rotation is finished (M-79): the same is said.
+        let anew = [HEAD, &facts::frame(1, &facts.entries)].concat();
+        let anew_path = write(directory, "journal.anew", &anew);
+        let said = inputs::journal(&anew_path, false).map(|facts| facts.text);
+        assert_eq!(said.as_ref(), Ok(&facts.text), "written anew, and something is left out");
+        fs::remove_file(anew_path).expect("it is there");
         match inputs::journal(&path, true) {
             Ok(appended) => {
                 assert_eq!((&appended.entries, &appended.text), (&facts.entries, &facts.text), "M-78");

@@ -4,6 +4,7 @@
 mod codecs;
 mod counter;
 mod device;
+mod facts;
 mod gateway;
 mod glass;
 mod image;

@@ -85,6 +85,8 @@ fn lives() -> Vec<Seed> {
     ];
     lives.push(("device", device.concat()));
     lives.push(("device", [&device.concat()[..], &[245, 2], &[100, 2, 1], &[245, 2]].concat()));
+    lives.extend(rules_of_the_device().map(|life| ("device", life)));
+    lives.extend(rules_of_the_server().map(|life| ("server", life)));
     // A server: a Hello, its write and commit, Data.
     let server = [
         &[0, 0, 3, 50, 1, 0, 3, 1, 2, 3, 0, 0][..],
@@ -107,6 +109,9 @@ fn lives() -> Vec<Seed> {
     for kind in 0..3 {
         lives.push(("windows", [&[kind][..], &[0, 0, 1, 1, 3, 100].repeat(20)].concat()));
     }
+    // M-17: three Data, a block for the last of them, and then one for the second.
+    let block = |back| [0, 0x12, 0, 3, back, 0, 0, 0, 0];
+    lives.push(("session", [&[1][..], &[4, 0, 0, 0, 0].repeat(3), &block(1), &block(2)].concat()));
     lives.push(("session", [1].into_iter().chain([0, 1, 0, 4, 1, 2, 3, 4, 0, 0].repeat(8)).collect()));
     lives.push(("world", vec![0x10; 64]));
     // Worlds as chance makes them.
@@ -128,6 +133,20 @@ fn lives() -> Vec<Seed> {
         "gateway_registry",
         format!("\u{1}device_id,rotation_key\n# one\n0242acfffe110001,{KEY}\n").into(),
     ));
+    // Keys with a digit too many or too few, and a device twice.
+    for (kind, row) in [(0, "0242acfffe110001,1,"), (1, "0242acfffe110001,")] {
+        let head = ["device_id,generation,device_key", "device_id,rotation_key"][kind];
+        let kind = char::from(u8::try_from(kind).expect("0 or 1"));
+        for bad in
+            [format!("{KEY}0"), KEY[1..].to_owned(), KEY.replace('f', "g"), format!("{KEY}\n{row}{KEY}")]
+        {
+            lives.push(("gateway_registry", format!("{kind}{head}\n{row}{bad}\n").into()));
+        }
+    }
+    lives.push((
+        "gateway_registry",
+        format!("\0device_id,generation,device_key\n0242acfffe110001,200,{KEY}\n").into(),
+    ));
     let lines = [
         "serve\0--store\0gateway\0--registry\0fleet/registry.csv\0--listen\0[::1]:0\0--answer-timeout\x000\0--confirm-raise",
         "provision\0--count\x003\0--out\0fleet\0--flash-base\x000x08000000\0--page-size\x00512",
@@ -145,7 +164,13 @@ fn lives() -> Vec<Seed> {
         "devices",
     ];
     lives.extend(lines.map(|line| ("gateway_line", line.into())));
-    lives.push(("gateway_line", format!("rotate 0242acfffe110001 {KEY}").into()));
+    for verb in ["rotate 0242acfffe110001", "revoke", "readmit 0242acfffe110001", "what"] {
+        lives.push(("gateway_line", format!("{verb} {KEY}").into()));
+        lives.push(("gateway_line", format!("{verb} {KEY}0").into()));
+    }
+    for verb in ["revoke", "readmit", "rotate"] {
+        lives.push(("gateway_line", format!("{verb} 0242acfffe110001").into()));
+    }
     // A journal: a device is provisioned, rotated, noted, revoked; the mark rises.
     let journal = [
         &[1, 0, 5][..],
@@ -155,11 +180,51 @@ fn lives() -> Vec<Seed> {
     ]
     .concat();
     lives.push(("gateway_journal", journal.clone()));
+    // A status, then others: revoked is final. Then a frame that is cut short, and one behind it.
+    let revoked = [&[1, 0, 4][..], &[3, 0, 0, 1, 7, 1, 0, 1, 1, 0, 0], &[1, 1, 0, 2, 1, 1, 0, 0]].concat();
+    lives.push(("gateway_journal", revoked.clone()));
+    lives.push(("gateway_journal", [&revoked[..], &[0x31, 1, 0, 0, 9], &[1, 5, 4]].concat()));
+    // A journal that knows of a raise and of a revocation, and a store from before: a device, its key, no mark.
+    let before = [&[0x09][..], &[0x01, 0, 1, 7, 0, 0, 0, 0, 0, 0]].concat();
+    let raised = [&[1, 0, 1][..], &[3, 0, 0, 1, 7, 5, 0, 3, 1, 0, 1]].concat();
+    lives.push(("gateway_start", [&before[..], &raised[..]].concat()));
     for kind in [0x09, 0x0B, 0x2B, 0x01, 0x08] {
         let start = [&[kind][..], &[0x81, 0, 1, 7, 2, 1, 0, 0, 0, 0][..], &journal[..]].concat();
         lives.push(("gateway_start", start));
     }
     lives
+}
+
+/// Lives in which a server asks a device for what it must refuse.
+fn rules_of_the_device() -> [Vec<u8>; 4] {
+    let opened = [&[0, 0, 0][..], &[0, 5], &[80, 0, 1, 7]].concat();
+    let acknowledges_0 = [100, 30, 0x62, 0, 0, 0, 1, b'x'];
+    // The number that goes next, less so many.
+    let reset = |back| [100, 0, 0, back];
+    let unanswered = [60, 0].repeat(9);
+    [
+        // M-46: acknowledged; never sent; while a Hello is outstanding.
+        [&opened[..], &acknowledges_0, &reset(1)].concat(),
+        [&opened[..], &reset(0)].concat(),
+        [&opened[..], &unanswered, &reset(1)].concat(),
+        // M-115: a *rotate* that does not prove itself.
+        [&opened[..], &[100, 30, 1, 0, 0x39, 9, 10]].concat(),
+    ]
+}
+
+/// Lives in which a device asks a server for what it must refuse.
+fn rules_of_the_server() -> [Vec<u8>; 2] {
+    let hello = |how: &[u8], payload: &[u8]| {
+        let len = u8::try_from(payload.len()).expect("short");
+        [&[0, 0][..], how, &[1, 0, len], payload, &[0, 1, 190]].concat()
+    };
+    let (first, later, late, same) = (&[4][..], &[6, 45][..], &[6, 38][..], &[3][..]);
+    [
+        // M-57: a late Hello, and once more.
+        [hello(first, b"abc"), hello(later, b"def"), hello(late, b"ghi"), vec![140, 30, 0, 0, 1]].concat(),
+        // M-56: the Hello that waits for its first Data, and another of its epoch and salt.
+        [hello(first, b"abc"), hello(same, b"xyz"), hello(same, b"abc")].concat(),
+    ]
 }
 
 /// A factory image, without its check values.

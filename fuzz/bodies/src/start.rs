@@ -7,10 +7,11 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use moteseal::number::{DeviceId, Epoch, Generation};
-use moteseal::record::{Record, raised_mark};
+use moteseal::record::{Record, Status, raised_mark};
 use moteseal_gateway::inputs::{self, Started};
 use redb::{Database, TableDefinition};
 
+use crate::facts;
 use crate::gateway::{journal_bytes, with_directory};
 use crate::tape::Tape;
 
@@ -51,6 +52,7 @@ pub fn run(bytes: &[u8]) {
                 if raised_to.is_some_and(|mark| mark != u64::from(started.mark)) {
                     is_raised(&started);
                 }
+                keeps_statuses(&started, before.1.as_deref());
                 started_well(directory, &started, confirm);
             }
         }
@@ -67,6 +69,20 @@ fn is_raised(started: &Started) {
         assert!(record.newest() >= Epoch::new(started.mark, u16::MAX), "M-81: {}", record.newest());
     }
 }
+
+/// M-5, M-78: what the journal says of a device's status holds, whatever the store says.
+fn keeps_statuses(started: &Started, journal: Option<&[u8]>) {
+    let Some(facts) = journal.and_then(facts::journal) else { return };
+    for bytes in &started.records {
+        let record = Record::decode(bytes).expect("a record");
+        let status =
+            facts.statuses.get(record.device_id().as_bytes()).map(|status| STATUSES[usize::from(*status)]);
+        assert_eq!(Some(record.status()), status, "M-78: {}", record.device_id());
+    }
+}
+
+/// By their numbers in a journal.
+const STATUSES: [Status; 3] = [Status::Active, Status::Revoked, Status::Quarantined];
 
 /// Everything that is started with is good, and the next start finds the same.
 fn started_well(directory: &Path, started: &Started, confirm: bool) {

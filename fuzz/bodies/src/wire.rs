@@ -29,6 +29,11 @@ fn slow(bytes: &[u8]) -> Option<Slow> {
     ciphertext.contains(&rest).then_some(Slow { kind, header_len, aad_len })
 }
 
+/// Whether these bytes can be a datagram.
+pub fn is_one(bytes: &[u8]) -> bool {
+    slow(bytes).is_some()
+}
+
 const fn kind(header: &Header) -> &'static str {
     match header {
         Header::Hello(_) => "hello",
