@@ -70,9 +70,11 @@ fn field(name: &str, bytes: &[u8], seeds: &mut BTreeSet<Seed>) {
     }
 }
 
+/// The key of the device of the test vectors.
+const KEY: &str = "d4f046949e3844b933478dc6cd06bbc4823e6e9d70117bff8ac04839ff9ff580";
+
 /// For what is no codec: lives in which everything goes well, for a while.
 fn lives() -> Vec<Seed> {
-    const KEY: &str = "d4f046949e3844b933478dc6cd06bbc4823e6e9d70117bff8ac04839ff9ff580";
     let mut lives: Vec<Seed> = Vec::new();
     // A device: boot, send, the Welcome, Data up and down.
     let device = [
@@ -125,6 +127,13 @@ fn lives() -> Vec<Seed> {
         lives.push(("world", bytes));
     }
     lives.push(("codecs", (0..=255).collect()));
+    lives.extend(files());
+    lives
+}
+
+/// For what reads files and lines of the gateway: such as are good, and some that are not.
+fn files() -> Vec<Seed> {
+    let mut lives: Vec<Seed> = Vec::new();
     lives.push((
         "gateway_registry",
         format!("\0device_id,generation,device_key\n0242acfffe110001,1,{KEY}\n").into(),
