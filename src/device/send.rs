@@ -295,13 +295,11 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
         self.connect_anew(now);
     }
 
-    /// Ends the session. What is outstanding in it is unknown from now on (M-103).
+    /// Ends the session. What is outstanding in it is unknown from now on (M-103). A session ends with a Hello that is
+    /// answered or forgotten, so whosever bytes were kept, none are repeated any more.
     pub(super) fn end_link(&mut self) -> Option<Settled> {
-        let link = self.link.as_mut()?;
-        let outstanding = link.in_flight.take();
-        if outstanding.is_some() && link.speaking {
-            self.buffer.release();
-        }
+        let outstanding = self.link.as_mut()?.in_flight.take();
+        self.buffer.release();
         // Assigned rather than taken: so the keys are wiped where they lie, and not in a copy.
         self.link = None;
         outstanding?.settle(Outcome::Unknown)
