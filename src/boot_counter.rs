@@ -235,6 +235,7 @@ mod nor {
 
         /// Reads both pages, the newer one first: that with the highest value, and where both have it, that with more
         /// slots left. Fails only if not one slot could be read.
+        #[inline(never)] // of two callers
         fn logs(&mut self) -> Result<(Log, Log), StorageError> {
             let mut readable = false;
             let first = self.log(Page::First, &mut readable);

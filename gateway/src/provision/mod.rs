@@ -30,9 +30,10 @@ The directory (mode 0700, its files 0600) must not exist and appears complete or
   registry.csv       device_id,generation,device_key: for `moteseal serve --registry`
   rotation-keys.csv  device_id,rotation_key: keep it offline until a key is rotated
   fleet.secret       of a new fleet: keep it offline; `--fleet` adds devices to the fleet
-  images/ID.bin      192 bytes: identity, key slot A, key slot B (SPEC.md, section 3.1)
+  images/ID.bin      192 bytes: identity, key slot A, key slot B (the bytes: `moteseal::identity`)
   images/ID.hex      with --flash-base: the same as Intel HEX, one part an erase page, and behind
-                     them the two pages of the boot counter, which starts at 0
+                     them the first page of the boot counter, which starts at 0. The second page,
+                     right behind it, is to be erased
 
 All of them are secret. Nothing secret is printed.
 
