@@ -378,6 +378,7 @@ fn the_region_lies_whole_and_aligned_in_the_flash() {
         let counter = NorBootCounter::new(Small::<4>::new(3 * PAGE), offset);
         counter.map(|_| ()).map_err(|error: RegionError| error)
     };
+    assert_eq!(NorBootCounter::<Small<4>>::LEN as usize, CAPACITY);
     assert_eq!(region(0), Ok(()));
     assert_eq!(region(64), Ok(()));
     assert_eq!(region(4), Err(RegionError::Misaligned));
