@@ -31,9 +31,11 @@
 //! torn entry behind the highest adds one to the value: what it said is not said again, and a write that was cut short
 //! costs a value that nobody had. A page that has torn entries and no whole one may be what an erase that was cut short
 //! left, or it may hold boots above the highest that can be read. So each of its torn entries adds one as well, and before
-//! it is erased at its turn, more than that is written to the other page, whose last slot is kept for it. (Not covered is a
-//! page that hides what it holds when that slot was used at the same turn already; and a value that moved ahead, by a
-//! Floor or past such a page, where its entry is the next one that is lost: the counter goes on from the one before.)
+//! it is erased at its turn, more than that is written to the other page, whose last slot is kept for it.
+//!
+//! Not covered are two faults at once: a page that hides what it holds while the slot that is kept in the other one was used,
+//! is torn or takes nothing; and a value that moved ahead (by a Floor, or because a page could not be read for a while),
+//! where its own entry is lost or hidden later: the counter goes on from the one before.
 //!
 //! # Wear
 //!
@@ -147,7 +149,7 @@ mod nor {
     struct Log {
         page: Page,
         highest: Option<u32>,
-        /// How many used slots behind the highest, or in all, hold nothing whole.
+        /// How many slots behind the highest, or in all, hold nothing whole, up to the last that is used.
         torn: u32,
         /// The number of the first slot that has no used slot behind it.
         next: u32,
@@ -166,8 +168,9 @@ mod nor {
                 Entry::Whole(boot) if Some(boot) >= self.highest => {
                     (self.highest, self.torn) = (Some(boot), 0);
                 }
-                Entry::Whole(_) => {}
-                Entry::Torn => self.torn += 1,
+                Entry::Whole(_) => self.torn += slot - self.next,
+                // With the slots before it that read blank: it may be an entry that went past words that refused.
+                Entry::Torn => self.torn += slot + 1 - self.next,
             }
             self.next = slot + 1;
         }
@@ -234,7 +237,7 @@ mod nor {
         }
 
         /// Reads both pages, the newer one first: that with the highest value, and where both have it, that with more
-        /// slots left. Fails only if not one slot could be read.
+        /// behind it, or with more slots left. Fails only if not one slot could be read.
         #[inline(never)] // of two callers
         fn logs(&mut self) -> Result<(Log, Log), StorageError> {
             let mut readable = false;
@@ -243,7 +246,8 @@ mod nor {
             if !readable {
                 return Err(StorageError::Read);
             }
-            let is_newer = (second.highest, Reverse(second.next)) > (first.highest, Reverse(first.next));
+            let order = |log: &Log| (log.highest, log.highest.map(|_| log.torn), Reverse(log.next));
+            let is_newer = order(&second) > order(&first);
             Ok(if is_newer { (second, first) } else { (first, second) })
         }
 
@@ -324,7 +328,7 @@ mod nor {
             }
             let start = self.start(other.page);
             flash::erase(&mut self.flash, start)?;
-            self.append(other.page, 0..Self::SLOTS - 1, boot)
+            self.append(other.page, 0..Self::SLOTS, boot)
         }
     }
 

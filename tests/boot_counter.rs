@@ -1,6 +1,7 @@
 //! The boot counter on simulated flash: cut at every word and every erase, in the middle of bits, again and
 //! again. SPEC section 6.1, M-26.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use moteseal::boot_counter::{BootCounter, NorBootCounter, Stored, entry};
@@ -70,14 +71,15 @@ fn many_tears() -> Vec<Tear> {
     few_tears().into_iter().chain(single.chain(missing).chain(bytes).map(Tear::Bits)).chain(seeded).collect()
 }
 
-/// How many slots are torn in a page in which nothing is whole: each may have been a boot.
+/// How many slots there are up to the last torn one in a page in which nothing is whole: each may have been a boot.
 fn doubtful<const WORD: usize>(contents: &[u8]) -> u32 {
     let slots = |page: &[u8]| page.chunks(slot_len(WORD)).map(<[u8]>::to_vec).collect::<Vec<_>>();
     let padding = |slot: &[u8]| slot[8..].iter().all(|byte| *byte == 0xFF);
     let is_whole = |slot: &[u8]| whole(*slot.first_chunk().unwrap()).is_some() && padding(slot);
     let is_torn = |slot: &[u8]| !is_whole(slot) && slot.iter().any(|byte| *byte != 0xFF);
     let pages = contents.chunks(PAGE).map(slots).filter(|page| !page.iter().any(|slot| is_whole(slot)));
-    let torn: usize = pages.map(|page| page.iter().filter(|slot| is_torn(slot)).count()).sum();
+    let torn: usize =
+        pages.map(|page| page.iter().rposition(|slot| is_torn(slot)).map_or(0, |last| last + 1)).sum();
     u32::try_from(torn).unwrap()
 }
 
@@ -173,7 +175,8 @@ fn the_state_of_the_storage_is_told() {
         (vec![(PAGE, torn)], Stored::Broken),
         // It may be a 7 that was whole once.
         (vec![(0, old), (8, torn)], Stored::Intact(7)),
-        (vec![(0, old), (8, torn), (24, torn)], Stored::Intact(8)),
+        // With what reads blank before it.
+        (vec![(0, old), (8, torn), (24, torn)], Stored::Intact(9)),
         (vec![(0, entry(u32::MAX)), (8, torn)], Stored::Intact(u32::MAX)),
         (vec![(0, old), (8, torn), (16, new)], Stored::Intact(7)),
         (vec![(8, new), (PAGE, old)], Stored::Intact(7)),
@@ -263,6 +266,42 @@ fn a_page_in_which_nothing_is_whole_counts_until_it_is_erased() {
     assert_eq!(boots, [4, 8, 12, 16, 20, 24, 28, 29, 30]);
     assert_eq!(flash.as_bytes()[PAGE - 8..PAGE + 16], [entry(28), entry(28), entry(29)].concat());
     assert_eq!(flash.total_wear(), Wear { writes: 10, erases: 1 });
+}
+
+/// What stands in both pages, after a turn that was cut short, does not make the older page the newer one while the rest of
+/// the newer cannot be read.
+#[test]
+fn of_two_pages_with_one_value_that_counts_which_hides_more() {
+    let entries = (0..7).chain([8]).chain(8..12).flat_map(entry);
+    let mut flash = Small::<4>::from_bytes(entries.chain([0xFF; 32]).collect());
+    assert_eq!(load(&mut flash), Stored::Intact(11));
+    flash.set_fault(PAGE + 8..CAPACITY, Fault::ReadFails);
+    assert_eq!(load(&mut flash), Stored::Intact(8 + 7));
+}
+
+/// An entry that went past words that could not be read for a while, and is lost: the blank words before it count too.
+#[test]
+fn what_was_skipped_counts_where_what_skipped_it_is_lost() {
+    let mut flash = Small::<4>::from_bytes(after::<4>(2));
+    flash.set_fault(24..40, Fault::ReadFails);
+    assert_eq!(boot(&mut flash), Some(5));
+    flash.clear_faults();
+    assert_eq!(place(flash.as_bytes(), 5), 40);
+    let mut contents = flash.as_bytes().to_vec();
+    contents[40] = 0x80;
+    assert_eq!(load(&mut Small::<4>::from_bytes(contents)), Stored::Intact(5));
+}
+
+/// With two slots a page, of which one does not take anything.
+#[test]
+fn the_smallest_pages_live_with_a_dead_word() {
+    let mut flash = Nor::<32, PAGE>::new(CAPACITY);
+    flash.put(0, &entry(0)).unwrap();
+    flash.set_fault(PAGE..PAGE + 32, Fault::WriteIgnored);
+    for boot in 1..20 {
+        counter(&mut flash).store(boot).unwrap();
+        assert_eq!(counter(&mut flash).load(), Ok(Stored::Intact(boot)));
+    }
 }
 
 #[test]
@@ -527,15 +566,19 @@ proptest! {
     fn any_contents_are_read_as_a_slow_reader_would(slots in prop::collection::vec(slot(), CAPACITY / 8)) {
         let mut flash = Small::<4>::from_bytes(slots.concat());
         let highest = slots.iter().copied().filter_map(whole).max();
-        // In the page of the highest, behind it, whatever is neither whole nor blank counts as one more; and so it does
-        // in a page in which nothing is whole.
+        // In the page of the highest, behind it, whatever is not whole counts as one more, up to the last that is not
+        // blank; and so it does in a page in which nothing is whole.
         let blank = [0xFF; 8];
-        let torn = |slots: &[[u8; 8]]| slots.iter().filter(|slot| whole(**slot).is_none() && **slot != blank).count();
+        let torn = |slots: &[[u8; 8]]| {
+            let used = slots.iter().rposition(|slot| *slot != blank).map_or(&slots[..0], |last| &slots[..=last]);
+            used.iter().filter(|slot| whole(**slot).is_none()).count()
+        };
         let is_highest = |slot: &[u8; 8]| whole(*slot).is_some() && whole(*slot) == highest;
         let mut pages = slots.chunks(PAGE / 8).collect::<Vec<_>>();
-        // Where both have the highest, the page counts that has more slots left.
-        pages.sort_by_key(|page| page.iter().rposition(|slot| *slot != blank));
-        let behind = pages.iter().find_map(|page| Some(torn(&page[page.iter().rposition(is_highest)?..])));
+        // Where both have the highest, the page counts that has more behind it.
+        let behind = |page: &[[u8; 8]]| page.iter().rposition(is_highest).map(|at| torn(&page[at..]));
+        pages.sort_by_key(|page| Reverse(behind(page)));
+        let behind = pages.iter().find_map(|page| behind(page));
         let hidden = pages.iter().filter(|page| page.iter().all(|slot| whole(*slot).is_none())).map(|page| torn(page));
         let torn = u32::try_from(behind.unwrap_or(0) + hidden.sum::<usize>()).unwrap();
         let expected = match highest {

@@ -85,6 +85,8 @@ pub struct Sight {
     pub erases: u64,
     /// How often a Floor moved the counter, or began to.
     pub moves: u64,
+    /// Turns of the counter's pages after one that a power cut had struck: these cost one more write each (P4).
+    pub turns: u64,
     /// Datagrams that it dropped.
     pub rejected: u64,
 }
@@ -307,10 +309,13 @@ impl<'f> Running<'f> {
         let mut buffer = [0; 1];
         while let Ok(Some(_)) = relay::receive(&self.socket, &mut buffer) {}
         self.sight.boots += 1;
-        match board(self.flash, chaos::has_rng(self.number)).and_then(|board| {
+        let before = self.sight();
+        let booted = board(self.flash, chaos::has_rng(self.number)).and_then(|board| {
             let config = Config { timing: TIMING, ..Config::default() };
             Device::boot(board, config).map_err(|error| error.to_string())
-        }) {
+        });
+        self.count_turn(before);
+        match booted {
             Ok(device) => {
                 self.power = Power::On(device);
                 self.next_telemetry = now;
@@ -324,6 +329,12 @@ impl<'f> Running<'f> {
         }
     }
 
+    /// Whether the counter turned its pages with one more write, since then.
+    fn count_turn(&mut self, before: Sight) {
+        let Sight { writes, erases, .. } = self.sight();
+        self.sight.turns += u64::from(writes == before.writes + 2 && erases == before.erases + 1);
+    }
+
     fn notice_tear(&mut self, now: Millis) {
         self.around.tally.add(Fault::TornFlash);
         self.lose_power(now + OFF_AFTER_TEAR_MS, None);
@@ -334,14 +345,15 @@ impl<'f> Running<'f> {
         if self.flash.borrow().has_power() {
             return true;
         }
-        let Sight { writes, boots, moves, .. } = self.sight();
+        let Sight { writes, boots, moves, turns, .. } = self.sight();
         // The write that it struck was for a Floor, if it was one to the counter.
-        self.sight.moves += u64::from(writes > boots + moves);
+        self.sight.moves += u64::from(writes > boots + moves + turns);
         self.notice_tear(now);
         false
     }
 
     fn receive(&mut self, now: Millis, datagram: &mut [u8]) {
+        let before = self.sight();
         let Power::On(device) = &mut self.power else { return };
         let (settled, moved) = match device.receive(now, datagram) {
             Ok(received) => {
@@ -356,6 +368,7 @@ impl<'f> Running<'f> {
                 Default::default()
             }
         };
+        self.count_turn(before);
         if moved {
             self.sight.moves += 1;
         }

@@ -332,10 +332,11 @@ impl Demo {
         let mut auditor = lock(&self.auditor);
         auditor.close();
         for (device_id, sight) in self.ids.iter().zip(&sights) {
-            if sight.writes > sight.boots + sight.moves {
-                let Sight { writes, boots, moves, .. } = sight;
-                let how =
-                    format!("device {device_id}: {writes} writes in {boots} boots and for {moves} Floors");
+            let Sight { writes, boots, moves, turns, .. } = sight;
+            if *writes > boots + moves + turns {
+                let how = format!(
+                    "device {device_id}: {writes} writes in {boots} boots, for {moves} Floors and {turns} turns"
+                );
                 auditor.broke(Promise::FlashSpared, how);
             }
         }
