@@ -33,7 +33,7 @@
 //! left, or it may hold boots above the highest that can be read. So each of its torn entries adds one as well, and before
 //! it is erased at its turn, more than that is written to the other page, whose last slot is kept for it.
 //!
-//! Not covered are two faults at once: a page that hides what it holds while the slot that is kept in the other one was used,
+//! Not covered are two faults that meet: a page that hides what it holds while the slot that is kept in the other one was used,
 //! is torn or takes nothing; and a value that moved ahead (by a Floor, or because a page could not be read for a while),
 //! where its own entry is lost or hidden later: the counter goes on from the one before.
 //!

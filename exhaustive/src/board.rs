@@ -1,6 +1,6 @@
 //! The hardware of the explored device: a counter and two key slots that outlive a boot, a generator that never gives
 //! the same twice, and a fuse that takes the power away at a write. That a single write is whole or never happened is
-//! what `tests/boot_counter.rs` and `tests/key_slots.rs` show of the real flash.
+//! what `tests/boot_counter` and `tests/key_slots.rs` show of the real flash.
 
 use moteseal::boot_counter::{BootCounter, Stored};
 use moteseal::device::Hardware;
