@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::ffi::OsStringExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use moteseal_gateway::inputs;
 use tempfile::TempDir;
@@ -43,15 +44,24 @@ fn write(directory: &Path, name: &str, bytes: &[u8]) -> PathBuf {
     path
 }
 
+/// Works in a directory, which is the whole process's: one thread at a time.
+fn within<T>(directory: &Path, work: impl FnOnce() -> T) -> T {
+    static CURRENT: Mutex<()> = Mutex::new(());
+    let _alone = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
+    let home = std::env::current_dir().expect("a directory");
+    std::env::set_current_dir(directory).expect("a directory");
+    let result = work();
+    std::env::set_current_dir(home).expect("a directory");
+    result
+}
+
 /// Arguments, separated by zero bytes; and the same bytes as a line on the control socket.
 pub fn command_line(bytes: &[u8]) {
     let words = bytes.split(|byte| *byte == 0).map(|word| OsString::from_vec(word.to_vec()));
     let arguments: Vec<_> = [OsString::from("moteseal")].into_iter().chain(words).collect();
     with_directory(|directory| {
-        let home = std::env::current_dir().expect("a directory");
-        std::env::set_current_dir(directory).expect("a directory");
-        let (first, second) = (inputs::command_line(arguments.clone()), inputs::command_line(arguments));
-        std::env::set_current_dir(home).expect("a directory");
+        let (first, second) =
+            within(directory, || (inputs::command_line(arguments.clone()), inputs::command_line(arguments)));
         assert_eq!(first, second, "one command line, two meanings");
         assert!(first.is_ok() || first.is_err_and(|text| !text.is_empty()));
         let mut left = fs::read_dir(directory).expect("a directory");

@@ -17,7 +17,12 @@ fn names(directory: &Path) -> BTreeSet<String> {
 
 /// Every input below `corpus` or `regressions`, named as it runs: the last name before a panic is the culprit.
 fn replay(kind: &str) {
-    for (target, _) in TARGETS {
+    let targets: Vec<_> = TARGETS.iter().map(|(target, _)| *target).collect();
+    replay_of(kind, &targets);
+}
+
+fn replay_of(kind: &str, targets: &[&str]) {
+    for target in targets {
         let directory = root().join(kind).join(target);
         if !directory.exists() {
             continue;
@@ -45,6 +50,16 @@ fn every_seed_holds() {
         println!("{target} {}", input.len());
         run(target, &input);
     }
+}
+
+/// The program in C keeps its state in one place, and a directory is the whole process's: still, threads do not meet.
+#[test]
+fn inputs_run_on_several_threads() {
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| replay_of("corpus", &["c_api", "gateway_line"]));
+        }
+    });
 }
 
 #[test]
