@@ -72,6 +72,7 @@ use crate::delivery::{Backoff, Jitter};
 use crate::error::BootError;
 use crate::key_slots::KeySlots;
 use crate::number::{DeviceId, Epoch, Salt};
+use crate::scrub::ScrubOnDrop;
 use crate::wire::HELLO_OVERHEAD;
 use buffer::Buffer;
 use epochs::Epochs;
@@ -138,6 +139,7 @@ pub struct Device<H, const N: usize, A: Backend = Portable> {
     buffer: Buffer<N>,
     jitter: Jitter,
     next_ticket: Ticket,
+    _scrub: ScrubOnDrop,
 }
 
 impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
@@ -166,6 +168,7 @@ impl<H: Hardware, const N: usize, A: Backend> Device<H, N, A> {
             buffer: Buffer::new(),
             jitter,
             next_ticket: Ticket::FIRST,
+            _scrub: ScrubOnDrop,
         })
     }
 

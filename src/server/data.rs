@@ -12,6 +12,7 @@ use crate::keys::SessionKeys;
 use crate::number::{DeviceId, Epoch, SequenceNumber};
 use crate::record::{Entry, GatewayId};
 use crate::replay::{Answering, Told};
+use crate::scrub;
 use crate::session::{
     Content, Incoming, Outgoing, Session, Verified, answer_without_counters, number_without_counters,
 };
@@ -170,10 +171,10 @@ fn first_data<Address: Copy + PartialEq, O: Default, A: Backend>(
     // The keys go from place to place; nothing of them stays where the candidate was.
     let mut keys = SessionKeys::blank();
     candidate.session.swap_keys(&mut keys);
-    let Some(candidate) = peer.link.candidate.take() else { return Err(Reject::UnknownConnection) };
-    peer.link.excuse_used = true;
     let left_unanswered = peer.link.end_session();
-    let active = peer.link.active.insert(Active::confirmed(candidate, arrival.from));
+    // What is not under way in a session has no bytes of its own: it takes along what the stack held, so that it is wiped.
+    scrub::stack();
+    let Some(active) = peer.link.confirm(arrival.from) else { return Err(Reject::UnknownConnection) };
     active.session.swap_keys(&mut keys);
     finish(peer, arrival, result, Confirmed { is_now: true, left_unanswered })
 }

@@ -74,6 +74,16 @@ impl<Address, O, A: Backend> Link<Address, O, A> {
     }
 }
 
+impl<Address: Copy + PartialEq, O: Default, A: Backend> Link<Address, O, A> {
+    /// The candidate becomes the session in service, by Data from this address (M-62).
+    #[inline(never)] // so that its frame lies where the caller has wiped the stack
+    pub(super) fn confirm(&mut self, from: Address) -> Option<&mut Active<Address, O, A>> {
+        let candidate = self.candidate.take()?;
+        self.excuse_used = true;
+        Some(self.active.insert(Active::confirmed(candidate, from)))
+    }
+}
+
 /// A session that was offered and not taken up yet.
 #[derive(Debug)]
 #[cfg_attr(moteseal_explore, derive(Clone, Hash))]

@@ -36,6 +36,7 @@ use crate::entropy::Entropy;
 use crate::error::{EntropyError, Reject};
 use crate::number::{DeviceId, Salt};
 use crate::record::GatewayId;
+use crate::scrub::ScrubOnDrop;
 use crate::wire::{Header, Unverified, WELCOME_MAX_LEN};
 
 /// The server half, over a table of devices and a generator of random numbers.
@@ -52,6 +53,7 @@ pub struct Server<T: Table, E: Entropy> {
     floors: floors::FloorLimit,
     jitter: Jitter,
     next_ticket: u64,
+    _scrub: ScrubOnDrop,
 }
 
 /// A datagram that answers another, and is never longer than it; 31 bytes at most.
@@ -148,6 +150,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
             floors: floors::FloorLimit::new(),
             jitter: Jitter::new(seed),
             next_ticket: 0,
+            _scrub: ScrubOnDrop,
         })
     }
 
