@@ -127,6 +127,9 @@ impl Default for CommandAge {
 
 /// The device half of the protocol on hardware `H`, with a buffer of `N` bytes for one datagram, 38 to 65,535. `A` is
 /// the implementation of the AEAD.
+///
+/// Dropping it wipes its keys, and the stack below, where ciphers leave copies of them (SPEC M-23): drop it before its
+/// memory goes to other code, in the function that calls it.
 #[cfg_attr(moteseal_explore, derive(Clone, Hash))]
 pub struct Device<H, const N: usize, A: Backend = Portable> {
     hardware: H,

@@ -39,7 +39,10 @@ use crate::record::GatewayId;
 use crate::scrub::ScrubOnDrop;
 use crate::wire::{Header, Unverified, WELCOME_MAX_LEN};
 
-/// The server half, over a table of devices and a generator of random numbers.
+/// The server half, over a table of devices and a generator of random numbers. Dropping it wipes what [`Device`]'s drop
+/// does.
+///
+/// [`Device`]: crate::device::Device
 #[derive(Debug)]
 #[cfg_attr(moteseal_explore, derive(Clone, Hash))]
 pub struct Server<T: Table, E: Entropy> {
