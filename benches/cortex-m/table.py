@@ -21,6 +21,7 @@ OPERATIONS = {
     "device/acknowledge": "its acknowledgement made",
     "device/rotate": "*rotate* taken, new key in flash",
     "device/close": "close",
+    "device/drop": "dropped, and the stack wiped",
     "reject/version": "dropped: a version that is none",
     "reject/short": "dropped: too short",
     "reject/connection": "dropped: another's connection id",

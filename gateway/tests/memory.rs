@@ -64,14 +64,31 @@ impl Site {
     }
 }
 
+/// A process that does not outlive its test, even one that fails.
+struct Running(Child);
+
+impl Running {
+    fn start(mut command: Command) -> Self {
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Mostly it has ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// The field of `/proc/PID/status` or a line of `limits` that begins so.
-fn line(child: &Child, file: &str, begin: &str) -> String {
-    let text = fs::read_to_string(format!("/proc/{}/{file}", child.id())).unwrap_or_default();
+fn line(child: &Running, file: &str, begin: &str) -> String {
+    let text = fs::read_to_string(format!("/proc/{}/{file}", child.0.id())).unwrap_or_default();
     text.lines().find(|line| line.starts_with(begin)).unwrap_or_default().to_owned()
 }
 
 /// Waits until the program has closed its memory, which is the first thing it does.
-fn closed(child: &Child) -> bool {
+fn closed(child: &Running) -> bool {
     let end = Instant::now() + Duration::from_secs(10);
     while Instant::now() < end {
         let limit = line(child, "limits", "Max core file size");
@@ -90,13 +107,13 @@ fn closed(child: &Child) -> bool {
 
 /// Ends it by this signal. The first SIGSEGV goes to the runtime of Rust, which looks for the end of a stack, finds none, and
 /// leaves the next one to the kernel.
-fn end(mut child: Child, signal: Signal) -> ExitStatus {
+fn end(mut child: Running, signal: Signal) -> ExitStatus {
     let patience = Instant::now() + Duration::from_secs(10);
     loop {
         assert!(Instant::now() < patience, "it outlives {signal:?}");
-        kill_process(Pid::from_child(&child), signal).unwrap();
+        kill_process(Pid::from_child(&child.0), signal).unwrap();
         thread::sleep(Duration::from_millis(50));
-        if let Some(status) = child.try_wait().unwrap() {
+        if let Some(status) = child.0.try_wait().unwrap() {
             return status;
         }
     }
@@ -111,7 +128,7 @@ fn cores(directory: &Path) -> Vec<PathBuf> {
 fn no_core_is_dumped_by_any_command_that_holds_keys() {
     let site = Site::new();
     // The control: where cores are dumped at all, the same way of starting brings one.
-    let child = site.shell("ulimit -c unlimited 2>/dev/null", "sleep 60").spawn().unwrap();
+    let child = Running::start(site.shell("ulimit -c unlimited 2>/dev/null", "sleep 60"));
     thread::sleep(Duration::from_millis(300));
     let dumps = end(child, Signal::SEGV).core_dumped();
     eprintln!("a program that does not close its memory dumps a core here: {dumps}");
@@ -120,7 +137,7 @@ fn no_core_is_dumped_by_any_command_that_holds_keys() {
     }
     for command in site.commands() {
         for signal in [Signal::SEGV, Signal::ABORT, Signal::QUIT] {
-            let child = site.shell("ulimit -c unlimited 2>/dev/null", &command).spawn().unwrap();
+            let child = Running::start(site.shell("ulimit -c unlimited 2>/dev/null", &command));
             assert!(closed(&child), "{command}: {}", line(&child, "limits", "Max core"));
             let status = end(child, signal);
             assert_eq!(status.signal(), Some(signal.as_raw()), "{command}");
@@ -142,10 +159,10 @@ fn as_user(program: &str, args: &[&str]) -> Command {
 
 /// Whether the same user may look into a process: its environment, which takes the right to read, and its memory, which takes
 /// the right to trace.
-fn may_look(child: &Child) -> [bool; 2] {
-    let maps = format!("/proc/{}/maps", child.id());
-    let environ = format!("/proc/{}/environ", child.id());
-    let memory = format!("exec 3< /proc/{}/mem", child.id());
+fn may_look(child: &Running) -> [bool; 2] {
+    let maps = format!("/proc/{}/maps", child.0.id());
+    let environ = format!("/proc/{}/environ", child.0.id());
+    let memory = format!("exec 3< /proc/{}/mem", child.0.id());
     let reads = |path: &str| as_user("cat", &[path]).output().unwrap().status.success();
     [reads(&environ) || reads(&maps), as_user("sh", &["-c", &memory]).output().unwrap().status.success()]
 }
@@ -167,9 +184,9 @@ fn no_process_of_the_same_user_can_read_its_memory() {
     let mut serve = as_user(program.to_str().unwrap(), &args);
     serve.arg(&store).arg("--registry").arg(&registry);
     fs::create_dir_all(site.path().join("run")).unwrap();
-    let gateway = serve.spawn().unwrap();
+    let gateway = Running::start(serve);
     assert!(closed(&gateway), "it does not run");
-    let other = as_user("sleep", &["60"]).spawn().unwrap();
+    let other = Running::start(as_user("sleep", &["60"]));
     thread::sleep(Duration::from_millis(200));
     let (gateways, others) = (may_look(&gateway), may_look(&other));
     end(gateway, Signal::KILL);
@@ -221,13 +238,13 @@ fn under_no_umask_everything_is_still_for_its_owner_alone() {
     fs::remove_file(site.path().join("open-to-all")).unwrap();
     run(&format!("{PROGRAM} provision --count 2 --out fleet --flash-base 0 --page-size 4096"));
     let serve = format!("{PROGRAM} serve --listen 127.0.0.1:0 --store store --registry fleet/registry.csv");
-    let gateway = site.shell("umask 000", &serve).spawn().unwrap();
+    let gateway = Running::start(site.shell("umask 000", &serve));
     assert!(closed(&gateway));
     run(&format!("{PROGRAM} backup --store store --to copy"));
     let device = format!("{PROGRAM} device --image {} --state state --server 127.0.0.1:9", site.image());
-    let mut device = site.shell("umask 000", &device).spawn().unwrap();
+    let mut device = Running::start(site.shell("umask 000", &device));
     assert!(closed(&device));
-    device.stdin.take().unwrap().write_all(b"hex:00\n").unwrap();
+    device.0.stdin.take().unwrap().write_all(b"hex:00\n").unwrap();
     thread::sleep(Duration::from_millis(200));
     let mut found = Vec::new();
     let seen = open_to_others(site.path(), &mut found);

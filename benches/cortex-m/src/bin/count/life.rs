@@ -43,18 +43,20 @@ pub fn run() {
         &CELLS
     });
     boot::<PAGE, { 5 * PAGE }>("device/boot/1024", &CELLS);
-    let mut device: Mote<_> =
-        Device::boot(board::<PAGE, _>(&CELLS), Config::default()).expect("it booted before");
+    let booted: Result<Mote<_>, _> = Device::boot(board::<PAGE, _>(&CELLS), Config::default());
+    let mut booted = Some(booted.expect("it booted before"));
+    let device = booted.as_mut().expect("it is there");
     let mut place = MaybeUninit::uninit();
     let gateway = Gateway::start(&mut place);
     let Aligned(buffer) = &mut Aligned([0; LONGEST]);
-    meet(&mut device, gateway, buffer);
-    telemetry(&mut device, gateway, buffer);
-    rejects::run(&mut device, gateway, buffer);
-    command(&mut device, gateway, buffer);
-    rotation(&mut device, gateway, buffer);
+    meet(device, gateway, buffer);
+    telemetry(device, gateway, buffer);
+    rejects::run(device, gateway, buffer);
+    command(device, gateway, buffer);
+    rotation(device, gateway, buffer);
     let closed = measure("device/close", || device.close(NOW, buffer)).expect("there is room");
     assert!(closed.datagram.is_some());
+    measure("device/drop", || booted = None);
 }
 
 /// A boot is that of a device with a buffer of 128 bytes, as `device` has it: it returns the device by value.
