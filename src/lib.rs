@@ -19,7 +19,7 @@ mod keystream;
 pub mod number;
 pub mod record;
 pub mod replay;
-mod scrub;
+pub mod scrub;
 pub mod server;
 pub mod session;
 pub mod wire;

@@ -1,4 +1,4 @@
-//! Wipes the stack below a call: where ciphers have worked, and from where values with keys were moved.
+//! Wipes the stack below a call: where ciphers have worked, and from where values with keys were moved. SPEC M-23.
 
 use core::mem::MaybeUninit;
 
@@ -13,21 +13,25 @@ const LEN: usize = if cfg!(moteseal_explore) {
     16 << 10
 };
 
+/// Overwrites the stack below the caller's frame: 1,024 bytes where a pointer has 32 bits, else 16 KiB. Dropping a half does
+/// so by itself; call it besides where a device that lives on should leave no copies of keys below its stack, for instance
+/// before a long sleep.
+///
+/// What lies there was left by functions that have returned to the caller, so call it from the function that calls the
+/// half. The compiler may put anything anywhere, so that nobody can promise more; `residue/` searches what is left.
+#[inline(never)]
+pub fn stack() {
+    let mut below = [const { MaybeUninit::<usize>::uninit() }; LEN / size_of::<usize>()];
+    below.zeroize();
+}
+
 /// A field that wipes the stack when it is dropped. The last field, it is dropped when the others are wiped.
 #[derive(Debug)]
 #[cfg_attr(moteseal_explore, derive(Clone, Hash))]
-pub struct ScrubOnDrop;
+pub(crate) struct ScrubOnDrop;
 
 impl Drop for ScrubOnDrop {
     fn drop(&mut self) {
         stack();
     }
-}
-
-/// Overwrites [`LEN`] bytes below the caller's frame. The compiler may put anything anywhere, so that nobody can promise
-/// more than that; `residue/` searches what is left.
-#[inline(never)]
-pub fn stack() {
-    let mut below = [const { MaybeUninit::<usize>::uninit() }; LEN / size_of::<usize>()];
-    below.zeroize();
 }

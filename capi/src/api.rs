@@ -86,9 +86,9 @@ pub unsafe extern "C" fn moteseal_check(config: *const Config, device_id: *mut u
     })
 }
 
-/// Ends a device and wipes its memory, keys included. Nothing is sent (see `moteseal_close`); what is outstanding is
-/// forgotten, as by a power cut. The memory is blank then, and may be booted again. Wipes copies, too. Wiping what is
-/// blank does nothing.
+/// Ends a device and wipes its memory, keys included, and about 1 KiB of stack below the call, where ciphers leave copies:
+/// call it where you call the others. Nothing is sent (see `moteseal_close`); what is outstanding is forgotten, as by a power
+/// cut. The memory is blank then, and may be booted again. Wipes copies, too. Wiping what is blank does nothing.
 ///
 /// Errors: `MOTESEAL_NULL_POINTER`, `MOTESEAL_MISALIGNED`, `MOTESEAL_REENTERED`, `MOTESEAL_NOT_BOOTED` if this is neither
 /// a device nor blank. Nothing is wiped then.

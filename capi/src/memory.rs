@@ -176,5 +176,7 @@ pub(crate) unsafe fn wipe(device: *mut Device) -> Result<(), Error> {
     let bytes = unsafe { core::slice::from_raw_parts_mut(bytes, size_of::<Device>()) };
     // Its keys would do no more when dropped.
     bytes.zeroize();
+    // The ciphers have left copies there.
+    moteseal::scrub::stack();
     Ok(())
 }
