@@ -13,13 +13,14 @@ type Job<S> = Box<dyn FnOnce(&mut Option<Box<S>>) + Send>;
 /// A thread that owns a value and works on it.
 pub struct Actor<S> {
     jobs: Sender<Job<S>>,
+    is_deep: bool,
     /// An address on its stack.
     pub stack: usize,
 }
 
 impl<S: 'static> Actor<S> {
-    /// Starts the thread; it has no value yet.
-    pub fn start() -> Self {
+    /// Starts the thread; it has no value yet. If it `is_deep`, it works on it far deeper than it drops it.
+    pub fn start(is_deep: bool) -> Self {
         let (jobs, todo) = channel::<Job<S>>();
         let (tell, told) = channel();
         let run = move || {
@@ -31,27 +32,32 @@ impl<S: 'static> Actor<S> {
             }
         };
         thread::Builder::new().stack_size(STACK_LEN).spawn(run).expect("there is memory");
-        Self { jobs, stack: told.recv().expect("the thread runs") }
+        Self { jobs, is_deep, stack: told.recv().expect("the thread runs") }
     }
 
     /// Makes the value, or takes another.
     pub fn begin(&self, make: impl FnOnce() -> S + Send + 'static) {
-        self.job(move |state| *state = Some(Box::new(make())));
+        self.job(self.is_deep, move |state| *state = Some(Box::new(make())));
     }
 
     /// Does something with the value.
     pub fn run<T: Send + 'static>(&self, work: impl FnOnce(&mut S) -> T + Send + 'static) -> T {
-        self.job(move |state| work(state.as_mut().expect("it has begun")))
+        self.job(self.is_deep, move |state| work(state.as_mut().expect("it has begun")))
     }
 
     /// Drops the value.
     pub fn end(&self) {
-        self.job(|state| *state = None);
+        self.job(false, |state| *state = None);
     }
 
-    fn job<T: Send + 'static>(&self, work: impl FnOnce(&mut Option<Box<S>>) -> T + Send + 'static) -> T {
+    fn job<T: Send + 'static>(
+        &self,
+        is_deep: bool,
+        work: impl FnOnce(&mut Option<Box<S>>) -> T + Send + 'static,
+    ) -> T {
         let (tell, told) = channel();
         let job: Job<S> = Box::new(move |state| tell.send(work(state)).expect("somebody waits"));
+        let job = if is_deep { Box::new(move |state: &mut _| deep(job, state)) } else { job };
         self.jobs.send(job).expect("the thread runs");
         told.recv().expect("the job has run")
     }

@@ -60,3 +60,10 @@ pub const fn one_time(backend: &str, phase: usize) -> Most {
     };
     Most { longest: 20, sum }
 }
+
+/// What of a key may be left in the RAM of a microcontroller: the bytes between two fields of a value that was put into its place
+/// take along what the stack held.
+pub const PADDING: usize = 7;
+
+/// By how much the drop must reach deeper on a microcontroller's stack than the deepest piece of a key.
+pub const MARGIN: usize = 0;

@@ -10,14 +10,12 @@ use moteseal::keys::{AeadKey, DeviceKey, KEY_LEN, RotationKey};
 use moteseal::number::{DeviceId, Epoch, Generation, Salt, SequenceNumber, ServerSalt};
 use moteseal::record::Record;
 use sha2::Sha256;
+use sha2::block_api::compress256;
 
-use crate::memory::Needle;
+use crate::memory::{Needle, ONE_TIME};
 
 /// The device.
 pub const ID: DeviceId = DeviceId::new(*b"residue1");
-
-/// What the names of Poly1305's keys begin with.
-pub const ONE_TIME: &str = "one-time key";
 
 /// What the factory knows.
 pub fn image() -> FactoryImage {
@@ -39,9 +37,12 @@ pub fn marker(which: u8) -> [u8; KEY_LEN] {
     })
 }
 
-/// What the watched process tells of a life, all of it public: the epoch and salts of its sessions.
+/// What the watched process tells of a life, all of it public: the epoch and salts of its sessions, and what became of the
+/// device.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
+    /// Each call of the device, by its first letter, with the datagram that it made or was given.
+    pub calls: Vec<(u8, Vec<u8>)>,
     /// Of each session.
     pub sessions: Vec<(u8, Epoch, Salt, ServerSalt)>,
     /// The random half of the rotation's secret.
@@ -111,7 +112,8 @@ fn limbs(key: &[u8; KEY_LEN]) -> [u8; 20] {
     limbs.as_flattened().try_into().expect("twenty")
 }
 
-/// As it is; as SHA-256 reads it; as HMAC has it, inside and outside, both of which SHA-256 reads.
+/// As it is; as SHA-256 reads it; as HMAC has it, inside and outside, both of which SHA-256 reads; and what SHA-256 makes of
+/// those, from where on HMAC needs the key no more.
 fn forms(name: &str, key: &[u8; KEY_LEN]) -> Vec<Needle> {
     let masked = |mask: u8| key.map(|byte| byte ^ mask);
     let swapped = |bytes: [u8; KEY_LEN]| {
@@ -126,5 +128,28 @@ fn forms(name: &str, key: &[u8; KEY_LEN]) -> Vec<Needle> {
         (", in HMAC outside", masked(0x5C).to_vec()),
         (", in HMAC outside, as words", swapped(masked(0x5C))),
     ];
-    forms.into_iter().map(|(form, bytes)| Needle { name: format!("{name}{form}"), bytes }).collect()
+    let states = [
+        (", state of HMAC", state(masked(0x36), 0x36)),
+        (", outer state of HMAC", state(masked(0x5C), 0x5C)),
+    ];
+    let forms = forms.into_iter().chain(states);
+    forms.map(|(form, bytes)| Needle { name: format!("{name}{form}"), bytes }).collect()
+}
+
+/// SHA-256 after one block, which ends with the mask.
+fn state(masked: [u8; KEY_LEN], mask: u8) -> Vec<u8> {
+    let mut block = [mask; 64];
+    block[..KEY_LEN].copy_from_slice(&masked);
+    let mut state = [
+        0x6A09_E667,
+        0xBB67_AE85,
+        0x3C6E_F372,
+        0xA54F_F53A,
+        0x510E_527F,
+        0x9B05_688C,
+        0x1F83_D9AB,
+        0x5BE0_CD19,
+    ];
+    compress256(&mut state, &[block]);
+    state.iter().flat_map(|word| word.to_ne_bytes()).collect()
 }

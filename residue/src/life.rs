@@ -34,22 +34,51 @@ type Gateway<A> = Server<FixedTable<u8, 1, 160, A>, Counting>;
 pub const PHASES: [&str; 6] =
     ["boot", "Hello", "Welcome", "Data both ways", "rotate taken", "old key erased"];
 
-/// What is left on purpose, to be found: a control.
+/// What is done wrong on purpose, so that keys must be found: a control.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lapse {
+    /// Nothing.
+    None,
+    /// The image stays in memory.
+    Image,
+    /// Neither half is dropped.
+    Halves,
+    /// Both are called far deeper on the stack than they are dropped.
+    Depths,
+}
+
+impl Lapse {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::None, Self::Image, Self::Halves, Self::Depths];
+
+    /// For the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "nothing",
+            Self::Image => "the image left",
+            Self::Halves => "nothing dropped",
+            Self::Depths => "called deeper",
+        }
+    }
+}
+
+/// The image that was left.
 static LEFT: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 /// The flash, which is no memory: it is wiped before the search.
 static FLASH: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
-/// Lives up to `phase`. With `leave`, the image stays in memory, and so do both halves with `keep`.
-pub fn run<A: Backend + 'static>(directory: &Path, phase: usize, leave: bool, keep: bool) {
+/// Lives up to `phase`, and tells every datagram that the device makes or is given, and every answer of the server.
+pub fn run<A: Backend + 'static>(directory: &Path, phase: usize, lapse: Lapse) {
     *FLASH.lock().expect("one thread") = read(directory, "image", 3 * PAGE).to_vec();
-    if leave {
+    if lapse == Lapse::Image {
         *LEFT.lock().expect("one thread") = read(directory, "image", 3 * PAGE).to_vec();
     }
-    let (device, server) = (Actor::<Mote<A>>::start(), Actor::<Gateway<A>>::start());
+    let is_deep = lapse == Lapse::Depths;
+    let (device, server) = (Actor::<Mote<A>>::start(is_deep), Actor::<Gateway<A>>::start(is_deep));
     println!("stack device {}", device.stack);
     println!("stack server {}", server.stack);
     live(directory, phase, &device, &server);
-    if !keep {
+    if lapse != Lapse::Halves {
         device.end();
         server.end();
     }
@@ -84,9 +113,8 @@ fn live<A: Backend + 'static>(
             .expect("a Hello")
             .to_vec()
     });
-    println!("hello {}", hex(&hello));
+    println!("send {}", hex(&hello));
     let welcome = take(server, hello).expect("it is fresh");
-    println!("welcome {}", hex(&welcome));
     if phase == 1 {
         return;
     }
@@ -133,25 +161,21 @@ fn settle<A: Backend + 'static>(device: &Actor<Mote<A>>, server: &Actor<Gateway<
             let mut out = [0; N];
             device.poll(0, &mut out).expect("it works").map(<[u8]>::to_vec)
         });
+        println!("poll {}", datagram.as_deref().map(hex).unwrap_or_default());
         let Some(datagram) = datagram else { return };
-        if datagram[0] >> 4 == 4 {
-            println!("hello {}", hex(&datagram));
-        }
         let Some(answer) = take(server, datagram) else { continue };
-        if answer[0] >> 4 == 5 {
-            println!("welcome {}", hex(&answer));
-        }
         receive(device, answer);
     }
 }
 
 fn receive<A: Backend + 'static>(device: &Actor<Mote<A>>, mut datagram: Vec<u8>) {
+    println!("receive {}", hex(&datagram));
     device.run(move |device| device.receive(0, &mut datagram).map(drop)).expect("authentic");
 }
 
 /// What the server answers; its store writes at once.
 fn take<A: Backend + 'static>(server: &Actor<Gateway<A>>, datagram: Vec<u8>) -> Option<Vec<u8>> {
-    server.run(move |server| match server.receive(0, 1, datagram) {
+    let answer = server.run(move |server| match server.receive(0, 1, datagram) {
         Received::Pending(held, change) => {
             let committed = server.commit(held, change.committed()).expect("there is one store");
             committed.welcome.map(|(answer, _)| answer.as_bytes().to_vec())
@@ -159,7 +183,11 @@ fn take<A: Backend + 'static>(server: &Actor<Gateway<A>>, datagram: Vec<u8>) -> 
         Received::Data(data) => data.answer.map(|(answer, _)| answer.as_bytes().to_vec()),
         Received::Answered { answer, .. } => Some(answer.as_bytes().to_vec()),
         Received::Rejected { reason, .. } => panic!("{reason}"),
-    })
+    });
+    if let Some(answer) = &answer {
+        println!("answer {}", hex(answer));
+    }
+    answer
 }
 
 fn boot<A: Backend>() -> Mote<A> {
@@ -181,7 +209,7 @@ fn read(directory: &Path, name: &str, len: usize) -> Zeroizing<Vec<u8>> {
 }
 
 /// As hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
+fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 

@@ -4,44 +4,55 @@
 
 mod actor;
 mod bounds;
+mod child;
 mod keys;
 mod life;
 mod memory;
+mod metal;
 
 use std::env;
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::ExitCode;
 
 use moteseal::aead::{Portable, Ring};
-use moteseal::number::{Epoch, Salt, ServerSalt};
 
 use bounds::Place;
-use keys::Told;
+use child::Living;
+use life::Lapse;
 use memory::Piece;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["live", directory, backend, phase, left] => live(Path::new(directory), backend, phase, left),
-        [] => watch(false),
-        ["--pieces"] => watch(true),
-        _ => ExitCode::from(2),
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    if let ["live", directory, backend, phase, lapse] = arguments[..] {
+        live(Path::new(directory), backend, phase, lapse);
+        return ExitCode::SUCCESS;
     }
+    let directory = tempfile::tempdir().expect("a directory");
+    write(directory.path());
+    let faults = match arguments[..] {
+        [] => watch(directory.path(), false),
+        ["--pieces"] => watch(directory.path(), true),
+        ["metal"] => metal::watch(directory.path(), false),
+        ["metal", "--pieces"] => metal::watch(directory.path(), true),
+        _ => return ExitCode::from(2),
+    };
+    for fault in &faults {
+        println!("FAULT {fault}");
+    }
+    if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn live(directory: &Path, backend: &str, phase: &str, left: &str) -> ExitCode {
+fn live(directory: &Path, backend: &str, phase: &str, lapse: &str) {
     let phase = phase.parse().expect("a number");
+    let lapse = Lapse::ALL.into_iter().find(|one| one.name() == lapse).expect("there is one of that name");
     let run = if backend == "ring" { life::run::<Ring> } else { life::run::<Portable> };
-    run(directory, phase, left == "leave", left == "keep");
-    ExitCode::SUCCESS
+    run(directory, phase, lapse);
 }
 
 /// Watches every life, and holds what is left to the bounds.
-fn watch(pieces: bool) -> ExitCode {
-    let directory = tempfile::tempdir().expect("a directory");
-    write(directory.path());
-    let mut faults = controls(directory.path());
+fn watch(directory: &Path, pieces: bool) -> Vec<String> {
+    let mut faults = controls(directory);
     println!("the longest piece of a key, and bytes in all, that are left on or in");
     println!(
         "{:8} {:16} {:>14} {:>14} {:>14} {:>14}",
@@ -49,7 +60,7 @@ fn watch(pieces: bool) -> ExitCode {
     );
     for backend in ["portable", "ring"] {
         for (phase, name) in life::PHASES.iter().enumerate() {
-            let left = Left::of(directory.path(), backend, phase, "");
+            let left = Left::of(directory, backend, phase, Lapse::None);
             print!("{backend:8} {name:16}");
             for place in Place::ALL {
                 let (longest, sum) = left.in_place(place);
@@ -74,28 +85,30 @@ fn watch(pieces: bool) -> ExitCode {
             }
         }
     }
-    for fault in &faults {
-        println!("FAULT {fault}");
-    }
-    if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    faults
 }
 
-/// What must be found, or nothing that is not found means anything: an image that was left, and keys that are in use.
+/// What must be found, or nothing that is not found means anything: an image that was left, keys that are in use, and what
+/// a drop does not reach on the stack.
 fn controls(directory: &Path) -> Vec<String> {
     let mut faults = Vec::new();
-    for (left, phase, place, name) in [
-        ("leave", 0, Place::Elsewhere, "device key 1"),
-        ("leave", 0, Place::Elsewhere, "rotation key"),
-        ("keep", 3, Place::Elsewhere, "up key"),
-        ("keep", 3, Place::Elsewhere, "down key"),
+    let (image, halves, depths) = (Lapse::Image, Lapse::Halves, Lapse::Depths);
+    for (lapse, phase, place, name, shortest) in [
+        (image, 0, Place::Elsewhere, "device key 1", 32),
+        (image, 0, Place::Elsewhere, "rotation key", 32),
+        (halves, 3, Place::Elsewhere, "up key", 32),
+        (halves, 3, Place::Elsewhere, "down key", 32),
+        (depths, 3, Place::Device, "down key", memory::SHORTEST),
+        (depths, 3, Place::Server, "device key", memory::SHORTEST),
     ] {
-        let found = Left::of(directory, "portable", phase, left);
-        let whole =
-            |piece: &&Piece| piece.name.starts_with(name) && piece.len == 32 && found.place(piece) == place;
-        let count = found.pieces.iter().filter(whole).count();
-        println!("control: {name}, {left}: {count} found in {place:?}");
+        let found = Left::of(directory, "portable", phase, lapse);
+        let counts = |piece: &&Piece| {
+            piece.name.starts_with(name) && piece.len >= shortest && found.place(piece) == place
+        };
+        let (count, lapse) = (found.pieces.iter().filter(counts).count(), lapse.name());
+        println!("control: {name}, {lapse}: {count} found in {place:?}");
         if count == 0 {
-            faults.push(format!("{name} was not found, and is there"));
+            faults.push(format!("{name}, {lapse}: not found in {place:?}, and is there"));
         }
     }
     faults
@@ -120,16 +133,10 @@ struct Left {
 }
 
 impl Left {
-    fn of(directory: &Path, backend: &str, phase: usize, left: &str) -> Self {
-        let program = env::current_exe().expect("it runs");
-        let mut command = Command::new(program);
-        command.arg("live").arg(directory).args([backend, &phase.to_string(), left]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it runs");
-        let (told, stacks) = listen(&mut child);
-        let pieces = memory::search(child.id(), &keys::needles(&told)).expect("a child may be read");
-        drop(child.stdin.take());
-        child.wait().expect("it ends");
-        Self { pieces, stacks }
+    fn of(directory: &Path, backend: &str, phase: usize, lapse: Lapse) -> Self {
+        let living = Living::start(directory, backend, phase, lapse);
+        let pieces = memory::search(living.id(), &keys::needles(&living.told)).expect("a child may be read");
+        Self { pieces, stacks: living.stacks }
     }
 
     fn place(&self, piece: &Piece) -> Place {
@@ -144,12 +151,12 @@ impl Left {
 
     /// The longest piece of a key in one place, and how many bytes all pieces there are.
     fn in_place(&self, place: Place) -> (usize, usize) {
-        self.sum(|piece| self.place(piece) == place && !piece.name.starts_with(keys::ONE_TIME))
+        self.sum(|piece| self.place(piece) == place && !piece.is_one_time())
     }
 
     /// The same of the one-time keys, anywhere.
     fn of_one_time_keys(&self) -> (usize, usize) {
-        self.sum(|piece| piece.name.starts_with(keys::ONE_TIME))
+        self.sum(|piece| piece.is_one_time())
     }
 
     fn sum(&self, counts: impl Fn(&Piece) -> bool) -> (usize, usize) {
@@ -164,32 +171,4 @@ impl Left {
             println!("    {len:2} of {name} in {:?} {mapping} {below:#x} below", self.place(piece));
         }
     }
-}
-
-/// Reads what the child tells, until it is ready.
-fn listen(child: &mut Child) -> (Told, [usize; 2]) {
-    let (mut told, mut stacks, mut hello) = (Told { r0: [life::R0; 16], ..Told::default() }, [0; 2], None);
-    for line in BufReader::new(child.stdout.take().expect("piped")).lines() {
-        let line = line.expect("text");
-        match line.split(' ').collect::<Vec<_>>()[..] {
-            ["stack", "device", address] => stacks[0] = address.parse().expect("a number"),
-            ["stack", "server", address] => stacks[1] = address.parse().expect("a number"),
-            ["hello", digits] => hello = Some(bytes(digits)),
-            ["welcome", digits] => {
-                let (hello, welcome) = (hello.as_ref().expect("it came before"), bytes(digits));
-                let epoch = Epoch::from_bytes(hello[9..15].try_into().expect("six"));
-                let salt = Salt(hello[15..21].try_into().expect("six"));
-                let server_salt = ServerSalt(welcome[3..11].try_into().expect("eight"));
-                told.sessions.push((hello[0] >> 2 & 3, epoch, salt, server_salt));
-            }
-            _ => break,
-        }
-    }
-    (told, stacks)
-}
-
-fn bytes(digits: &str) -> Vec<u8> {
-    let pairs = digits.as_bytes().chunks(2);
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    pairs.map(|pair| byte(pair).expect("two digits")).collect()
 }

@@ -1,8 +1,11 @@
-//! What the counting firmware tells the host, by semihosting, and how it ends.
+//! What a firmware tells the host, by semihosting, and how it ends.
 
 use core::arch::asm;
+use core::ffi::CStr;
 use core::panic::PanicInfo;
 
+const OPEN: usize = 0x01;
+const WRITE: usize = 0x05;
 const WRITE0: usize = 0x04;
 const EXIT_EXTENDED: usize = 0x20;
 const APPLICATION_EXIT: usize = 0x2_0026;
@@ -60,9 +63,54 @@ fn print_number(number: u32) {
     print(core::str::from_utf8(&digits[first..]).unwrap_or_default());
 }
 
-fn call(operation: usize, argument: usize) {
-    // SAFETY: the semihosting call; the host reads what the argument points to and writes nothing but r0.
-    unsafe {
-        asm!("bkpt 0xAB", inout("r0") operation => _, in("r1") argument, options(nostack, preserves_flags));
+/// A file of the host's, to be written.
+#[derive(Debug)]
+pub struct File(usize);
+
+impl File {
+    /// Makes it anew, where QEMU was started.
+    pub fn create(name: &CStr) -> Option<Self> {
+        const WRITE_BINARY: usize = 5;
+        let block = [name.as_ptr().expose_provenance(), WRITE_BINARY, name.count_bytes()];
+        let handle = call(OPEN, block.as_ptr().expose_provenance());
+        (handle != usize::MAX).then_some(Self(handle))
     }
+
+    /// Writes words.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "as for the RAM")]
+    pub fn write(&self, words: &[usize]) {
+        self.write_range(words.as_ptr().expose_provenance(), size_of_val(words));
+    }
+
+    /// Writes all RAM, from its start to the end of the stack.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "what lies below the caller on the stack stays as it is")]
+    pub fn write_ram(&self) {
+        unsafe extern "C" {
+            /// From `cortex-m-rt`'s linker script.
+            static _stack_start: u32;
+        }
+        const RAM: usize = 0x2000_0000;
+        self.write_range(RAM, (&raw const _stack_start).addr() - RAM);
+    }
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "as for the RAM")]
+    fn write_range(&self, start: usize, len: usize) {
+        let block = [self.0, start, len];
+        let missing = call(WRITE, block.as_ptr().expose_provenance());
+        assert!(missing == 0, "the host could not write");
+    }
+}
+
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "as for the RAM")]
+fn call(operation: usize, argument: usize) -> usize {
+    let result;
+    // SAFETY: a semihosting call; the host reads what the argument points to and writes nothing but r0.
+    unsafe {
+        asm!("bkpt 0xAB", inout("r0") operation => result, in("r1") argument, options(nostack, preserves_flags));
+    }
+    result
 }

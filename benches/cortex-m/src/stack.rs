@@ -18,11 +18,7 @@ const OWN: usize = 128;
 #[inline(never)]
 pub fn depth(operation: impl FnOnce()) -> usize {
     let top = pointer() - OWN;
-    let bottom = (&raw const __sheap).addr().next_multiple_of(4).max(top - DEEPEST);
-    for word in (bottom..top).step_by(4) {
-        // SAFETY: between the variables and what is in use of the stack, nothing lies.
-        unsafe { ptr::with_exposed_provenance_mut::<u32>(word).write_volatile(PAINT) };
-    }
+    let bottom = paint();
     let before = pointer();
     operation();
     let is_painted = |word: &usize| {
@@ -33,9 +29,23 @@ pub fn depth(operation: impl FnOnce()) -> usize {
     before - deepest
 }
 
+/// Paints the stack below its caller, and tells from where on.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "it paints below its caller")]
+pub fn paint() -> usize {
+    let top = pointer() - OWN;
+    let bottom = (&raw const __sheap).addr().next_multiple_of(4).max(top - DEEPEST);
+    for word in (bottom..top).step_by(4) {
+        // SAFETY: between the variables and what is in use of the stack, nothing lies.
+        unsafe { ptr::with_exposed_provenance_mut::<u32>(word).write_volatile(PAINT) };
+    }
+    bottom
+}
+
+/// Where the stack of the caller ends.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "it reads the stack pointer of its caller")]
-fn pointer() -> usize {
+pub fn pointer() -> usize {
     let pointer;
     // SAFETY: reads a register.
     unsafe { asm!("mov {}, sp", out(reg) pointer, options(nomem, nostack, preserves_flags)) };
