@@ -4,13 +4,17 @@ use core::mem::MaybeUninit;
 
 use zeroize::Zeroize as _;
 
-/// In bytes: what the deepest call of a half needs, less on a microcontroller than where vectors are spilled.
+/// In bytes. On a microcontroller the drop shall be no deeper than a device's deepest call, and some 150 bytes deeper than the
+/// deepest word of a key that calls leave: `residue/check` measures both. Cores without atomic operations (Armv6-M) have
+/// few registers and go deeper. Where vectors are spilled, there is more to wipe, and stack enough.
 const LEN: usize = if cfg!(moteseal_explore) {
     0 // the exhaustive search drops millions of halves, and looks at no memory
-} else if cfg!(target_pointer_width = "32") {
-    1024
-} else {
+} else if cfg!(not(target_pointer_width = "32")) {
     16 << 10
+} else if cfg!(target_has_atomic = "32") {
+    1216
+} else {
+    1408
 };
 
 /// Overwrites the stack below the caller's frame: 1,024 bytes where a pointer has 32 bits, else 16 KiB. Dropping a half does

@@ -76,16 +76,15 @@ impl File {
         (handle != usize::MAX).then_some(Self(handle))
     }
 
-    /// Writes words.
+    /// Writes words, and uses no stack.
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "as for the RAM")]
+    #[expect(clippy::inline_always, reason = "what lies below the caller on the stack stays as it is")]
     pub fn write(&self, words: &[usize]) {
         self.write_range(words.as_ptr().expose_provenance(), size_of_val(words));
     }
 
-    /// Writes all RAM, from its start to the end of the stack.
+    /// Writes all RAM, from its start to the end of the stack. What lies below the caller on the stack stays as it is.
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "what lies below the caller on the stack stays as it is")]
     pub fn write_ram(&self) {
         unsafe extern "C" {
             /// From `cortex-m-rt`'s linker script.
@@ -96,7 +95,7 @@ impl File {
     }
 
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "as for the RAM")]
+    #[expect(clippy::inline_always, reason = "as for words")]
     fn write_range(&self, start: usize, len: usize) {
         let block = [self.0, start, len];
         let missing = call(WRITE, block.as_ptr().expose_provenance());
@@ -105,7 +104,7 @@ impl File {
 }
 
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "as for the RAM")]
+#[expect(clippy::inline_always, reason = "as for words")]
 fn call(operation: usize, argument: usize) -> usize {
     let result;
     // SAFETY: a semihosting call; the host reads what the argument points to and writes nothing but r0.

@@ -56,10 +56,9 @@ fn main() -> ! {
 fn live(board: &mut Board, before: &File, after: &File, bottom: usize) {
     let device = (&raw const board.device).addr();
     let places = [stack::pointer(), bottom, device, device + size_of::<Mote>()];
-    let mut script = Script::start();
-    let take = if script.is_deep() { deep } else { take };
+    let take = if script::is_deep() { deep } else { take };
     take(board, Step::Boot);
-    while let Some(step) = script.next() {
+    for step in Script::start() {
         take(board, step);
     }
     before.write(&places);

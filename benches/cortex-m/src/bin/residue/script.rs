@@ -16,6 +16,12 @@ pub enum Step {
     Receive(&'static [u8]),
 }
 
+/// Whether the device is called deeper than it is dropped.
+pub fn is_deep() -> bool {
+    // SAFETY: QEMU has loaded it there, and nothing changes it.
+    unsafe { START.read_volatile() != 0 }
+}
+
 /// The rest of the script.
 #[derive(Debug)]
 pub struct Script(*const u8);
@@ -23,11 +29,6 @@ pub struct Script(*const u8);
 impl Script {
     pub const fn start() -> Self {
         Self(START.wrapping_add(1))
-    }
-
-    pub fn is_deep(&self) -> bool {
-        // SAFETY: QEMU has loaded it there, and nothing changes it.
-        unsafe { START.read_volatile() != 0 }
     }
 }
 
