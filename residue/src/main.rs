@@ -156,7 +156,7 @@ impl Left {
 
     /// The same of the one-time keys, anywhere.
     fn of_one_time_keys(&self) -> (usize, usize) {
-        self.sum(|piece| piece.is_one_time())
+        self.sum(Piece::is_one_time)
     }
 
     fn sum(&self, counts: impl Fn(&Piece) -> bool) -> (usize, usize) {

@@ -62,7 +62,7 @@ pub fn watch(directory: &Path, pieces: bool) -> Vec<String> {
         });
         let most = Most::of(&lives.collect::<Vec<_>>());
         println!("{:6} {most}", firmware.name);
-        faults.extend(most.faults().map(|fault| format!("{}: {fault}", firmware.name)));
+        faults.extend(most.faults(&firmware.name));
         let control = Memory::of(firmware, directory, &told.calls, true, &needles);
         faults.extend(
             control.blindness().map(|what| format!("{}: {what} was not found, and is there", firmware.name)),
@@ -268,16 +268,24 @@ impl Most {
         })
     }
 
-    fn faults(&self) -> impl Iterator<Item = String> {
-        let [keys, one_time] = self.after;
-        let is_much = keys.longest > bounds::PADDING || keys.sum > bounds::PADDING || one_time.sum > 0;
-        let is_close = self.wiped < self.deepest + bounds::MARGIN;
-        [
-            is_much.then(|| format!("{keys} of keys and {one_time} of one-time keys are left")),
-            is_close.then(|| format!("a drop reaches {}, and a key lies {} deep", self.wiped, self.deepest)),
-        ]
-        .into_iter()
-        .flatten()
+    fn faults(&self, firmware: &str) -> Vec<String> {
+        let bounds = bounds::metal(firmware);
+        let (called, deepest, wiped) = (self.called, self.deepest, self.wiped);
+        let mut faults = Vec::new();
+        for (what, left, most) in
+            [("keys", self.after[0], bounds.keys), ("one-time keys", self.after[1], bounds.one_time)]
+        {
+            if left.longest > most.longest || left.sum > most.sum {
+                faults.push(format!("{firmware}: {left} of {what}, and {most:?} is allowed"));
+            }
+        }
+        if wiped > called {
+            faults.push(format!("{firmware}: a drop reaches {wiped}, and no call is deeper than {called}"));
+        }
+        if bounds.margin.is_some_and(|margin| wiped < deepest + margin) {
+            faults.push(format!("{firmware}: a drop reaches {wiped}, and a key lies {deepest} deep"));
+        }
+        faults
     }
 }
 
