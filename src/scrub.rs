@@ -17,9 +17,9 @@ const LEN: usize = if cfg!(moteseal_explore) {
     1408
 };
 
-/// Overwrites the stack below the caller's frame: 1,024 bytes where a pointer has 32 bits, else 16 KiB. Dropping a half does
-/// so by itself; call it besides where a device that lives on should leave no copies of keys below its stack, for instance
-/// before a long sleep.
+/// Overwrites the stack below the caller's frame: 1,216 bytes where a pointer has 32 bits, or 1,408 on a core without atomic
+/// operations (Armv6-M); else 16 KiB. Dropping a half does so by itself; call it besides where a device that lives on should
+/// leave no copies of keys below its stack, for instance before a long sleep.
 ///
 /// What lies there was left by functions that have returned to the caller, so call it from the function that calls the
 /// half. The compiler may put anything anywhere, so that nobody can promise more; `residue/` searches what is left.

@@ -5,6 +5,7 @@
 mod actor;
 mod bounds;
 mod child;
+mod firmware;
 mod keys;
 mod life;
 mod memory;

@@ -7,38 +7,22 @@ use std::fs;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
-use std::process::{Command, Stdio};
-
-use moteseal::boot_counter;
 
 use crate::bounds;
 use crate::child::Living;
+use crate::firmware::{Call, Ending, Firmware};
 use crate::keys;
 use crate::life::{Lapse, PHASES};
 use crate::memory::{self, Needle, Piece};
 
-/// Where RAM begins, and where QEMU puts the flash and the script: as the firmware has it.
+/// Where RAM begins.
 const RAM: usize = 0x2000_0000;
-const FLASH: usize = 0x0010_0000;
-const SCRIPT: usize = 0x0020_0000;
-const PAGE: usize = 1024;
 /// What the stack is painted with, a word.
 const PAINT: u32 = 0xA5C3_96E1;
-
-/// Firmware for a core, built in some way.
-struct Firmware {
-    name: String,
-    machine: String,
-    path: String,
-}
-
-/// A call of the device: its letter, and the datagram that it made or was given.
-type Call = (u8, Vec<u8>);
 
 /// Watches a life on every firmware that the standard input names: a name, a machine of QEMU's and a path in a line.
 pub fn watch(directory: &Path, pieces: bool) -> Vec<String> {
     let firmwares: Vec<_> = io::stdin().lines().map(|line| Firmware::named(&line.expect("text"))).collect();
-    fs::write(directory.join("flash"), flash()).expect("it can be written");
     let told = Living::start(directory, "portable", PHASES.len() - 1, Lapse::None).told.clone();
     let needles = keys::needles(&told);
     let mut faults = Vec::new();
@@ -52,21 +36,21 @@ pub fn watch(directory: &Path, pieces: bool) -> Vec<String> {
         "", "reach", "keys", "one-time", "deepest", "reaches", "keys", "one-time"
     );
     for firmware in &firmwares {
-        let lives = (0..=told.calls.len()).map(|calls| {
-            let memory = Memory::of(firmware, directory, &told.calls[..calls], false, &needles);
+        let life = |calls: usize, ending: Ending| {
+            let memory = Memory::of(firmware, directory, &told.calls[..calls], ending, &needles);
             if pieces {
-                println!("{} after {calls} calls", firmware.name);
+                println!("{} after {calls} calls, {ending:?}", firmware.name);
                 memory.tell();
             }
             memory
-        });
-        let most = Most::of(&lives.collect::<Vec<_>>());
+        };
+        let all = told.calls.len();
+        let most = Most::of(&(0..=all).map(|calls| life(calls, Ending::Dropped)).collect::<Vec<_>>());
         println!("{:6} {most}", firmware.name);
         faults.extend(most.faults(&firmware.name));
-        let control = Memory::of(firmware, directory, &told.calls, true, &needles);
-        faults.extend(
-            control.blindness().map(|what| format!("{}: {what} was not found, and is there", firmware.name)),
-        );
+        faults.extend(too_much(&firmware.name, Bytes::both(&life(all, Ending::Living).below())));
+        let unseen = life(all, Ending::Deep).unseen();
+        faults.extend(unseen.map(|what| format!("{}: {what} was not found, and is there", firmware.name)));
     }
     if firmwares.is_empty() {
         faults.push("no firmware was named".to_owned());
@@ -91,51 +75,6 @@ struct Bytes {
     longest: usize,
     sum: usize,
 }
-impl Firmware {
-    fn named(line: &str) -> Self {
-        let mut words = line.split(' ').map(str::to_owned);
-        let mut word = || words.next().expect("a name, a machine and a path");
-        Self { name: word(), machine: word(), path: word() }
-    }
-
-    /// Runs it; it writes its RAM into the directory.
-    fn run(&self, directory: &Path) {
-        let load = |name: &str, at: usize| {
-            format!("loader,file={},addr={at:#x},force-raw=on", directory.join(name).display())
-        };
-        let mut command = Command::new("qemu-system-arm");
-        command.current_dir(directory).stdin(Stdio::null());
-        command.args(["-machine", &self.machine, "-kernel", &self.path, "-nographic", "-monitor", "none"]);
-        command.args(["-semihosting-config", "enable=on,target=native"]);
-        command.args(["-device", &load("flash", FLASH), "-device", &load("script", SCRIPT)]);
-        let done = command.output().expect("qemu-system-arm is installed");
-        let said = String::from_utf8_lossy(&done.stderr);
-        assert!(done.status.success(), "{} has failed: {said}", self.name);
-    }
-}
-
-/// What the factory writes, and the first boot count behind it.
-fn flash() -> Vec<u8> {
-    let mut flash = vec![0xFF; 5 * PAGE];
-    let page = u32::try_from(PAGE).expect("it is short");
-    for (offset, part) in keys::image().parts(page) {
-        flash[offset as usize..][..64].copy_from_slice(part.expose());
-    }
-    let entry = boot_counter::entry(0);
-    flash[3 * PAGE..][..entry.len()].copy_from_slice(&entry);
-    flash
-}
-
-/// What the firmware is to do with its device.
-fn script(calls: &[Call], is_deep: bool) -> Vec<u8> {
-    let mut script = vec![u8::from(is_deep)];
-    for (call, datagram) in calls {
-        script.extend([*call, u8::try_from(datagram.len()).expect("it is short")]);
-        script.extend(datagram);
-    }
-    script.push(0);
-    script
-}
 
 /// The RAM of one run.
 struct Memory {
@@ -155,9 +94,8 @@ struct Image {
 }
 
 impl Memory {
-    fn of(firmware: &Firmware, directory: &Path, calls: &[Call], is_deep: bool, needles: &[Needle]) -> Self {
-        fs::write(directory.join("script"), script(calls, is_deep)).expect("it can be written");
-        firmware.run(directory);
+    fn of(firmware: &Firmware, directory: &Path, calls: &[Call], ending: Ending, needles: &[Needle]) -> Self {
+        firmware.run(directory, calls, ending);
         let ([top, bottom, start, end], before) = Image::read(&directory.join("before"), needles);
         let (_, after) = Image::read(&directory.join("after"), needles);
         Self { top, bottom, device: start..end, before, after }
@@ -178,28 +116,32 @@ impl Memory {
         }
     }
 
-    /// What a search that sees must find in a device that was called deeper than its drop reaches: in the device before it
-    /// is dropped, whole, and on the stack afterwards.
-    fn blindness(&self) -> impl Iterator<Item = &'static str> {
-        let has = |image: &Image, name: &str, shortest: usize, place: &Range<usize>| {
+    /// A control, for a device that was called deeper than its drop reaches: what must be found, whole in the device before it
+    /// is dropped, and on the stack afterwards, and is not.
+    fn unseen(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let has = |image: &Image, name: &str, shortest: usize, place: Range<usize>| {
             let found = |piece: &Piece| {
                 piece.name.starts_with(name) && piece.len >= shortest && place.contains(&piece.at)
             };
             image.pieces.iter().any(found)
         };
-        let (device, stack) = (&self.device, &self.stack());
         [
-            ("the up key in a device", has(&self.before, "up key", 32, device)),
-            ("the down key in a device", has(&self.before, "down key", 32, device)),
-            ("a key on the stack", has(&self.after, "down key", memory::SHORTEST, stack)),
+            ("the up key in a device", has(&self.before, "up key", 32, self.device.clone())),
+            ("the down key in a device", has(&self.before, "down key", 32, self.device.clone())),
+            ("a key on the stack", has(&self.after, "down key", memory::SHORTEST, self.stack())),
         ]
         .into_iter()
         .filter_map(|(what, is_found)| (!is_found).then_some(what))
     }
 
     /// Pieces before the drop that are not in use in the device.
-    fn lost(&self) -> impl Iterator<Item = &Piece> {
+    fn lost(&self) -> impl Iterator<Item = &Piece> + Clone {
         self.before.pieces.iter().filter(|piece| !self.device.contains(&piece.at))
+    }
+
+    /// Pieces on the stack at the end.
+    fn below(&self) -> impl Iterator<Item = &Piece> + Clone {
+        self.after.pieces.iter().filter(|piece| self.stack().contains(&piece.at))
     }
 
     fn stack(&self) -> Range<usize> {
@@ -230,7 +172,21 @@ impl Image {
     }
 }
 
+/// What of keys and of one-time keys is more than the bounds allow.
+fn too_much(firmware: &str, [keys, one_time]: [Bytes; 2]) -> impl Iterator<Item = String> {
+    let bounds = bounds::metal(firmware);
+    [("keys", keys, bounds.keys), ("one-time keys", one_time, bounds.one_time)]
+        .into_iter()
+        .filter(|(_, left, most)| left.longest > most.longest || left.sum > most.sum)
+        .map(move |(what, left, most)| format!("{firmware}: {left} of {what}, and {most:?} is allowed"))
+}
+
 impl Bytes {
+    /// Of keys, and of one-time keys.
+    fn both<'p>(pieces: &(impl Iterator<Item = &'p Piece> + Clone)) -> [Self; 2] {
+        [false, true].map(|kind| Self::of(pieces.clone().filter(|piece| piece.is_one_time() == kind)))
+    }
+
     fn of<'p>(pieces: impl Iterator<Item = &'p Piece>) -> Self {
         pieces.fold(Self::default(), |Self { longest, sum }, piece| Self {
             longest: longest.max(piece.len),
@@ -254,10 +210,7 @@ impl Most {
         lives.iter().fold(Self::default(), |most, life| {
             let below = |at: Option<usize>| at.map_or(0, |at| life.top - at);
             let deepest = life.lost().map(|piece| piece.at).filter(|at| life.stack().contains(at)).min();
-            let kinds = [false, true];
-            let before = kinds.map(|kind| Bytes::of(life.lost().filter(|piece| piece.is_one_time() == kind)));
-            let after = kinds
-                .map(|kind| Bytes::of(life.after.pieces.iter().filter(|piece| piece.is_one_time() == kind)));
+            let (before, after) = (Bytes::both(&life.lost()), Bytes::both(&life.after.pieces.iter()));
             Self {
                 called: most.called.max(below(life.called())),
                 deepest: most.deepest.max(below(deepest)),
@@ -271,14 +224,7 @@ impl Most {
     fn faults(&self, firmware: &str) -> Vec<String> {
         let bounds = bounds::metal(firmware);
         let (called, deepest, wiped) = (self.called, self.deepest, self.wiped);
-        let mut faults = Vec::new();
-        for (what, left, most) in
-            [("keys", self.after[0], bounds.keys), ("one-time keys", self.after[1], bounds.one_time)]
-        {
-            if left.longest > most.longest || left.sum > most.sum {
-                faults.push(format!("{firmware}: {left} of {what}, and {most:?} is allowed"));
-            }
-        }
+        let mut faults: Vec<_> = too_much(firmware, self.after).collect();
         if wiped > called {
             faults.push(format!("{firmware}: a drop reaches {wiped}, and no call is deeper than {called}"));
         }

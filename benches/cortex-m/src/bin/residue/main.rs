@@ -1,5 +1,5 @@
-//! The firmware whose memory `residue/` searches: a device lives up to some point and is dropped. Its RAM goes to the host as it
-//! is before the drop and as it is after it. What happens to the device stands in a script that QEMU loads beside the
+//! The firmware whose memory `residue/` searches: a device lives up to some point and is dropped, or the stack is wiped while it
+//! lives on. The RAM goes to the host as it is before that and as it is afterwards. What happens to the device stands in a script that QEMU loads beside the
 //! firmware, made from a life of the same device on the host; each datagram that comes out of it must be the script's.
 
 #![no_std]
@@ -18,11 +18,12 @@ use moteseal::device::{Config, Confirm, Device, Parts};
 use moteseal::entropy::Entropy;
 use moteseal::error::EntropyError;
 use moteseal::key_slots::NorKeySlots;
+use moteseal::scrub;
 use moteseal_cortex_m::host::{self, File};
 use moteseal_cortex_m::stack;
 
 use flash::Flash;
-use script::{Script, Step};
+use script::{Ending, Script, Step};
 
 #[panic_handler]
 fn panic(info: &PanicInfo) -> ! {
@@ -30,7 +31,7 @@ fn panic(info: &PanicInfo) -> ! {
 }
 
 const N: usize = 128;
-/// How much deeper than the drop the device is called, if the script says so: more than a drop wipes.
+/// How much deeper than the drop a device is called that is called deep: more than a drop wipes.
 const DEPTH: usize = 4096;
 
 type Mote = Device<Parts<NorBootCounter<Flash>, NorKeySlots<Flash>, Counting>, N>;
@@ -56,14 +57,18 @@ fn main() -> ! {
 fn live(board: &mut Board, before: &File, after: &File, bottom: usize) {
     let device = (&raw const board.device).addr();
     let places = [stack::pointer(), bottom, device, device + size_of::<Mote>()];
-    let take = if script::is_deep() { deep } else { take };
+    let ending = script::ending();
+    let take = if ending == Ending::Deep { deep } else { take };
     take(board, Step::Boot);
     for step in Script::start() {
         take(board, step);
     }
     before.write(&places);
     before.write_ram();
-    end(board);
+    match ending {
+        Ending::Living => scrub::stack(),
+        Ending::Dropped | Ending::Deep => end(board),
+    }
     after.write(&places);
     after.write_ram();
 }

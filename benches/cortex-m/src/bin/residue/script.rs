@@ -1,4 +1,4 @@
-//! What happens to the device, as QEMU has loaded it: a byte that says how deep, then steps of a letter, a length and a
+//! What happens to the device, as QEMU has loaded it: a byte that says how it ends, then steps of a letter, a length and a
 //! datagram, then 0.
 
 const START: *const u8 = 0x0020_0000 as *const u8;
@@ -16,10 +16,26 @@ pub enum Step {
     Receive(&'static [u8]),
 }
 
-/// Whether the device is called deeper than it is dropped.
-pub fn is_deep() -> bool {
+/// How the device ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Dropped.
+    Dropped,
+    /// Dropped, and called before from deeper than a drop wipes.
+    Deep,
+    /// It lives on, and the stack is wiped.
+    Living,
+}
+
+/// The first byte of the script.
+pub fn ending() -> Ending {
     // SAFETY: QEMU has loaded it there, and nothing changes it.
-    unsafe { START.read_volatile() != 0 }
+    match unsafe { START.read_volatile() } {
+        0 => Ending::Dropped,
+        1 => Ending::Deep,
+        2 => Ending::Living,
+        _ => panic!("no such ending"),
+    }
 }
 
 /// The rest of the script.
