@@ -242,6 +242,10 @@ impl Mote {
         if back {
             // A power cut may have left something of which nobody heard.
             self.keep_slots();
+        } else if self.board.flash.borrow().as_bytes()[SLOTS..COUNTER] != self.slots[1] {
+            // The device has changed them since: what was there before the roll is no state of its any more.
+            self.keep_slots();
+            return false;
         }
         let slots = &self.slots[usize::from(back)];
         let mut flash = self.board.flash.borrow_mut();
