@@ -405,7 +405,7 @@ moteseal_error moteseal_boot(moteseal_device *device,
 moteseal_error moteseal_check(const moteseal_config *config,
                               uint8_t *device_id);
 
-// Ends a device and wipes its memory, keys included, and about 1 KiB of stack below the call, where ciphers leave copies:
+// Ends a device and wipes its memory, keys included, and about 1.4 KiB of stack below the call, where ciphers leave copies:
 // call it where you call the others. Nothing is sent (see `moteseal_close`); what is outstanding is forgotten, as by a power
 // cut. The memory is blank then, and may be booted again. Wipes copies, too. Wiping what is blank does nothing.
 //

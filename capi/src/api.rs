@@ -86,7 +86,7 @@ pub unsafe extern "C" fn moteseal_check(config: *const Config, device_id: *mut u
     })
 }
 
-/// Ends a device and wipes its memory, keys included, and about 1 KiB of stack below the call, where ciphers leave copies:
+/// Ends a device and wipes its memory, keys included, and about 1.4 KiB of stack below the call, where ciphers leave copies:
 /// call it where you call the others. Nothing is sent (see `moteseal_close`); what is outstanding is forgotten, as by a power
 /// cut. The memory is blank then, and may be booted again. Wipes copies, too. Wiping what is blank does nothing.
 ///
