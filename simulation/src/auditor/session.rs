@@ -121,7 +121,8 @@ impl Session {
         assert!(is_known, "a Reset for number {number}, which was never sent");
         let fingerprint = digest(bytes);
         match self.resets.iter().find(|(known, _)| *known == number) {
-            Some((_, known)) => assert_eq!(*known, fingerprint, "P3: two Resets under one nonce"),
+            // A thief seals one number with one byte and with two, and has the key of both answers anyway.
+            Some((_, known)) => assert!(stolen || *known == fingerprint, "P3: two Resets under one nonce"),
             None => self.resets.push((number, fingerprint)),
         }
         Some(number)
