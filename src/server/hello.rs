@@ -188,7 +188,7 @@ impl<T: Table, E: Entropy> Server<T, E> {
         let (ticket, mark) = (self.ticket(), self.mark);
         let peer = self.table.peer_mut(index).ok_or(Reject::UnknownDevice)?;
         // Another gateway may win the race for it: this was the first copy (M-91).
-        let _ = peer.link.overheard.answers_hello(now, hello);
+        peer.link.overheard.heard_hello(now, hello);
         let expected = peer.record.clone();
         let record = after_hello(peer, hello.epoch, candidate);
         let (old, new) = (expected.newest().boot(), hello.epoch.boot());

@@ -12,30 +12,26 @@ const PATIENCE_MS: Millis = 1_000;
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(moteseal_explore, derive(Hash))]
 pub(super) struct Overheard {
-    hello: First,
-    /// That of this Hello.
-    salt: Salt,
+    hello: First<(Epoch, Salt)>,
     /// Of the confirmed entry, and of the candidate's.
-    data: [First; 2],
+    data: [First<(Epoch, SequenceNumber)>; 2],
 }
 
-/// What was heard, and when first. Epoch 0 is nobody's: nothing was heard yet.
+/// What was heard, and when first.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(moteseal_explore, derive(Hash))]
-struct First {
-    what: (Epoch, SequenceNumber),
+struct First<T> {
+    what: T,
     at: Millis,
 }
 
+/// Epoch 0 is nobody's: nothing was heard yet.
+const NOBODY: Epoch = Epoch::new(0, 0);
+
 impl Default for Overheard {
     fn default() -> Self {
-        Self { hello: First::default(), salt: Salt([0; Salt::LEN]), data: <[First; 2]>::default() }
-    }
-}
-
-impl Default for First {
-    fn default() -> Self {
-        Self { what: (Epoch::new(0, 0), SequenceNumber::FIRST), at: 0 }
+        let nothing = First { what: (NOBODY, SequenceNumber::FIRST), at: 0 };
+        Self { hello: First { what: (NOBODY, Salt([0; Salt::LEN])), at: 0 }, data: [nothing; 2] }
     }
 }
 
@@ -47,17 +43,22 @@ pub(super) enum Which {
 }
 
 impl Overheard {
-    /// M-91: whether this Hello, which verified, is to be answered by this gateway now.
-    pub(super) fn answers_hello(&mut self, now: Millis, hello: &Hello) -> bool {
+    /// A Hello that is fresh: another gateway may win the race for it, so this was its first copy (M-91). What was recorded
+    /// before cannot displace it.
+    pub(super) fn heard_hello(&mut self, now: Millis, hello: &Hello) {
         let (epoch, _) = self.hello.what;
         // A device whose counter was rolled back uses an epoch again, with another salt: that is another Hello.
-        if hello.epoch == epoch && hello.salt != self.salt {
-            self.hello = First::default();
-        }
         if hello.epoch >= epoch {
-            self.salt = hello.salt;
+            self.hello.hear(now, (hello.epoch, hello.salt));
         }
-        self.hello.answers(now, (hello.epoch, SequenceNumber::FIRST))
+    }
+
+    /// M-91: whether this Hello, of which the record says that another gateway has its Welcome, is to be answered by this one
+    /// now. There is one such Hello, so it takes the place of whatever is remembered: a newer one may have come to nothing
+    /// before the device lost its counter, and would keep this gateway silent for ever.
+    pub(super) fn answers_hello(&mut self, now: Millis, hello: &Hello) -> bool {
+        self.hello.hear(now, (hello.epoch, hello.salt));
+        self.hello.is_over(now)
     }
 
     /// M-90: the same for a Data with C that verified.
@@ -73,17 +74,25 @@ impl Overheard {
             Which::Confirmed => confirmed,
             Which::Candidate => candidate,
         };
-        first.answers(now, (epoch, number))
+        // Only the newest is remembered: that is what a device repeats, and what was recorded before cannot displace it.
+        if (epoch, number) >= first.what {
+            first.hear(now, (epoch, number));
+        }
+        first.what == (epoch, number) && first.is_over(now)
     }
 }
 
-impl First {
-    /// Only the newest is remembered: that is what a device repeats, and what was recorded before cannot displace it.
-    fn answers(&mut self, now: Millis, what: (Epoch, SequenceNumber)) -> bool {
-        if what > self.what {
+impl<T: PartialEq> First<T> {
+    /// Remembers it, and the time if this is its first copy.
+    fn hear(&mut self, now: Millis, what: T) {
+        if self.what != what {
             *self = Self { what, at: now };
         }
-        what == self.what && now.saturating_sub(self.at) >= PATIENCE_MS
+    }
+
+    /// Whether a copy that comes now is one that its own gateway would have spared the device.
+    const fn is_over(&self, now: Millis) -> bool {
+        now.saturating_sub(self.at) >= PATIENCE_MS
     }
 }
 
@@ -125,9 +134,32 @@ mod tests {
         assert!(!overheard.answers_hello(5_000, &hello(epoch, 3)));
         assert!(!overheard.answers_hello(5_999, &hello(epoch, 3)));
         assert!(overheard.answers_hello(6_000, &hello(epoch, 3)));
-        // What came before is older, whatever its salt is.
-        assert!(!overheard.answers_hello(6_000, &hello(Epoch::new(4, 1), 9)));
+    }
+
+    /// It sent a Hello that nobody could write, lost its counter, and another gateway has offered a session for a lower epoch.
+    #[test]
+    fn a_newer_hello_that_came_to_nothing_keeps_nobody_silent() {
+        let mut overheard = Overheard::default();
+        let (newer, epoch) = (Epoch::new(9, 0), Epoch::new(4, 2));
+        overheard.heard_hello(0, &hello(newer, 7));
+        assert!(!overheard.answers_hello(5_000, &hello(epoch, 3)));
         assert!(overheard.answers_hello(6_000, &hello(epoch, 3)));
+    }
+
+    /// What is fresh and older may be a recording: the first copy of the newest one stays the first.
+    #[test]
+    fn a_recorded_hello_displaces_nothing() {
+        let mut overheard = Overheard::default();
+        let epoch = Epoch::new(4, 2);
+        overheard.heard_hello(0, &hello(epoch, 3));
+        overheard.heard_hello(500, &hello(Epoch::new(4, 1), 9));
+        overheard.heard_hello(600, &hello(epoch, 3));
+        assert!(!overheard.answers_hello(999, &hello(epoch, 3)));
+        assert!(overheard.answers_hello(1_000, &hello(epoch, 3)));
+        // A newer one is another.
+        overheard.heard_hello(1_100, &hello(Epoch::new(4, 3), 3));
+        assert!(!overheard.answers_hello(2_099, &hello(Epoch::new(4, 3), 3)));
+        assert!(overheard.answers_hello(2_100, &hello(Epoch::new(4, 3), 3)));
     }
 
     #[test]

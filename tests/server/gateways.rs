@@ -171,6 +171,22 @@ fn m_91_the_loser_of_a_race_is_silent_to_the_first_copy() {
     pair.at(B).answers(AnswerKind::Floor, HERE, &hello);
 }
 
+/// B could not write a Hello; then the device lost its counter, and A has offered it a session of a lower epoch and is gone.
+#[test]
+fn m_91_a_newer_hello_that_came_to_nothing_keeps_nobody_silent() {
+    let mut device = Device::new(1);
+    let mut pair = Pair::new(&[&device]);
+    device.boot = 9;
+    let (_, refused) = pair.at(B).pending(HERE, &device.hello(b""));
+    drop(refused);
+    device.boot = 4;
+    let hello = device.hello(b"");
+    pair.at(A).welcomes(HERE, &hello);
+    assert_eq!(pair.at(B).rejects(HERE, &hello), Reject::OtherGateway);
+    pair.sleep(1_000);
+    pair.at(B).answers(AnswerKind::Floor, HERE, &hello);
+}
+
 /// Both in range of everything and no attacker: one Hello, one Welcome, one session.
 #[test]
 fn m_90_m_91_two_gateways_in_range_bring_one_session_and_no_storm() {
