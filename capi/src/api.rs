@@ -86,9 +86,10 @@ pub unsafe extern "C" fn moteseal_check(config: *const Config, device_id: *mut u
     })
 }
 
-/// Ends a device and wipes its memory, keys included, and about 1.4 KiB of stack below the call, where ciphers leave copies:
-/// call it where you call the others. Nothing is sent (see `moteseal_close`); what is outstanding is forgotten, as by a power
-/// cut. The memory is blank then, and may be booted again. Wipes copies, too. Wiping what is blank does nothing.
+/// Ends a device and wipes its memory, keys included, and the stack below the call, where ciphers leave copies: call it where
+/// you call the others. It takes 1.5 KiB of stack for that, or 16 KiB where pointers have 64 bits. Nothing is sent (see
+/// `moteseal_close`); what is outstanding is forgotten, as by a power cut. The memory is blank then, and may be booted
+/// again. Wipes copies, too. Memory that is blank stays so.
 ///
 /// Errors: `MOTESEAL_NULL_POINTER`, `MOTESEAL_MISALIGNED`, `MOTESEAL_REENTERED`, `MOTESEAL_NOT_BOOTED` if this is neither
 /// a device nor blank. Nothing is wiped then.

@@ -320,6 +320,7 @@ impl World {
                 if old_key == OldKey::Erased {
                     self.coverage.hit("device: old key erased");
                 }
+                mote.may_be_stale = false;
                 if let Some(round_trips) = &mut mote.round_trips {
                     // From here on the session holds: nothing may turn the device away again.
                     assert!(*round_trips < 3, "P5: {} round trips", *round_trips + 1);
@@ -335,7 +336,9 @@ impl World {
                 } else {
                     "device: floor passed without a write"
                 });
-                self.count_round_trip(device);
+                if !std::mem::take(&mut mote.may_be_stale) {
+                    self.count_round_trip(device);
+                }
             }
             Event::SessionLost => {
                 self.coverage.hit("device: session lost");
@@ -345,9 +348,9 @@ impl World {
                 mote.keep_slots();
                 (mote.has_two_keys, mote.last_hello) = (true, None);
                 self.coverage.hit("device: key taken");
-                // A rotation opens one more session. A Floor may come first: where the counter was lost, an old Hello that
-                // never arrived may be newer than the session.
-                mote.round_trips = mote.round_trips.map(|_| 1);
+                // A rotation opens one more session.
+                mote.round_trips = mote.round_trips.map(|_| 2);
+                mote.may_be_stale = true;
             }
             Event::CommandRefused { number, .. } => {
                 let epoch = mote.half.as_ref().and_then(Half::session).unwrap();

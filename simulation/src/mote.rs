@@ -118,6 +118,9 @@ pub struct Mote {
     pub slots_rolled_back: bool,
     /// Since the attacker stopped: answers that ended a round trip and opened no session yet.
     pub round_trips: Option<u32>,
+    /// A key was taken, and no session opened under it yet. Where the counter was lost, an old Hello that arrives at last may be
+    /// newer than the session before, so that one Floor more may come.
+    pub may_be_stale: bool,
     /// Since then a payload was acknowledged: the session is there both ways.
     pub is_back: bool,
     /// New Hellos since then.
@@ -174,6 +177,7 @@ impl Mote {
             slots: [slots.clone(), slots],
             slots_rolled_back: false,
             round_trips: None,
+            may_be_stale: false,
             is_back: false,
             hellos: 0,
         };

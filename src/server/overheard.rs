@@ -43,8 +43,8 @@ pub(super) enum Which {
 }
 
 impl Overheard {
-    /// A Hello that is fresh: another gateway may win the race for it, so this was its first copy (M-91). What was recorded
-    /// before cannot displace it.
+    /// A Hello that is fresh: another gateway may win the race for it, so this was its first copy (M-91). An older one, which
+    /// may be a recording, displaces nothing.
     pub(super) fn heard_hello(&mut self, now: Millis, hello: &Hello) {
         let (epoch, _) = self.hello.what;
         // A device whose counter was rolled back uses an epoch again, with another salt: that is another Hello.

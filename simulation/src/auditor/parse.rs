@@ -15,7 +15,7 @@ pub enum Parsed {
 }
 
 /// The sequence number as it travels.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seq {
     One(u8),
     Two(u16),

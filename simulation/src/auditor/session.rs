@@ -36,7 +36,7 @@ pub struct Session {
     pub welcome: u64,
     keys: [Key; 2],
     sealings: [Vec<Sealing>; 2],
-    resets: Vec<(u16, u64)>,
+    resets: Vec<(u16, Seq, u64)>,
 }
 
 /// A Data as it was opened.
@@ -120,10 +120,13 @@ impl Session {
         let is_known = stolen || self.sealing(Way::Up, number).is_some();
         assert!(is_known, "a Reset for number {number}, which was never sent");
         let fingerprint = digest(bytes);
-        match self.resets.iter().find(|(known, _)| *known == number) {
+        for (_, known, sealed) in self.resets.iter().filter(|(known, ..)| *known == number) {
             // A thief seals one number with one byte and with two, and has the key of both answers anyway.
-            Some((_, known)) => assert!(stolen || *known == fingerprint, "P3: two Resets under one nonce"),
-            None => self.resets.push((number, fingerprint)),
+            let is_allowed = stolen && *known != seq;
+            assert!(is_allowed || *sealed == fingerprint, "P3: two Resets under one nonce");
+        }
+        if !self.resets.iter().any(|(known, form, _)| (*known, *form) == (number, seq)) {
+            self.resets.push((number, seq, fingerprint));
         }
         Some(number)
     }
